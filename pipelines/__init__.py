@@ -1,0 +1,1 @@
+"""The machine: shards in, columns beside them, shards out, on Dask."""

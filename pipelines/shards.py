@@ -1,0 +1,157 @@
+"""From what the user calls the pool to the list of its shards, in one order whatever the spelling."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import ConfigError
+from pipelines.storage import filesystem, resolve
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_MAX_SHARDS = 10_000_000
+
+Info = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of the pool.
+
+    `name` is its path below the folder that all shards share, without `.tar`; `version` changes when the
+    file does (modification time or the store's ETag).
+    """
+
+    name: str
+    url: str
+    size: int
+    version: str
+
+
+def expand(spec: str | Sequence[str], base: str | Path = ".") -> list[Shard]:
+    """Return the shards that a pool specification names, sorted by name.
+
+    Parameters
+    ----------
+    spec
+        A brace range (`pool/{00000..00012}.tar`), a glob, a folder, a URL, several joined by `::`, or a
+        list of these.
+    base
+        Where relative paths start.
+
+    Raises
+    ------
+    ConfigError
+        When nothing matches, a named shard is missing, or two shards would have the same name.
+    """
+    parts = [
+        part for entry in ([spec] if isinstance(spec, str) else spec) for part in entry.split("::") if part
+    ]
+    patterns = [pattern for part in parts for pattern in _expand_braces(resolve(part, base))]
+    found = _named_files([pattern for pattern in patterns if _is_file(pattern)])
+    for pattern in patterns:
+        if not _is_file(pattern):
+            found |= _match(pattern)
+    if not found:
+        raise ConfigError(f"no shards match {spec!r} (relative paths start at {base})")
+    return _named(found)
+
+
+def _expand_braces(pattern: str) -> Iterator[str]:
+    match = _BRACES.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    for choice in _choices(match.group(1)):
+        yield from _expand_braces(pattern[: match.start()] + choice + pattern[match.end() :])
+
+
+def _choices(inside: str) -> Iterator[str]:
+    for item in inside.split(","):
+        bounds = _RANGE.fullmatch(item)
+        if bounds is None:
+            yield item
+            continue
+        first, last = int(bounds[1]), int(bounds[2])
+        if not 0 <= last - first < _MAX_SHARDS:
+            raise ConfigError(f"the range {{{inside}}} should rise, by at most {_MAX_SHARDS:,} shards")
+        yield from (f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1))
+
+
+def _is_file(pattern: str) -> bool:
+    return pattern.endswith(".tar") and not any(sign in pattern for sign in "*?[")
+
+
+def _named_files(urls: Sequence[str]) -> dict[str, Info]:
+    """Return {url: file information} of shards named one by one; each folder is listed once."""
+    found: dict[str, Info] = {}
+    for folder, members in itertools.groupby(sorted(urls), key=posixpath.dirname):
+        fs, path = filesystem(folder)
+        try:
+            listing = {posixpath.basename(info["name"]): info for info in fs.ls(path, detail=True)}
+        except (FileNotFoundError, NotADirectoryError):
+            listing = {}
+        for url in members:
+            if posixpath.basename(url) not in listing:
+                raise ConfigError(
+                    f"the shard {url} does not exist; to take just what is there, use a glob such as *.tar"
+                )
+            info = listing[posixpath.basename(url)]
+            found[str(fs.unstrip_protocol(info["name"]))] = info
+    return found
+
+
+def _match(pattern: str) -> dict[str, Info]:
+    """Return {url: file information} of a glob or a folder."""
+    fs, path = filesystem(pattern)
+    if any(sign in path for sign in "*?["):
+        listing = fs.glob(path, detail=True)
+        files = [info for name, info in listing.items() if name.endswith(".tar")]
+    else:
+        files = _folder(fs, path, pattern)
+    return {str(fs.unstrip_protocol(info["name"])): info for info in files if info["type"] == "file"}
+
+
+def _folder(fs: Any, path: str, pattern: str) -> list[Info]:
+    try:
+        listing: list[Info] = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"the pool {pattern} does not exist, or is neither a .tar nor a folder of them"
+        ) from None
+    files = [info for info in listing if info["name"].endswith(".tar")]
+    if not files:
+        raise ConfigError(
+            f"the folder {pattern} holds no .tar; for those in folders below, use {pattern}/**/*.tar"
+        )
+    return files
+
+
+def _named(found: dict[str, Info]) -> list[Shard]:
+    urls = sorted(found)
+    root = posixpath.commonpath([posixpath.dirname(url.replace("://", ":/", 1)) for url in urls])
+    shards = []
+    for url in urls:
+        info = found[url]
+        name = url.replace("://", ":/", 1)[len(root) :].lstrip("/").removesuffix(".tar")
+        version = str(
+            info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+        )
+        shards.append(Shard(name, url.removeprefix("file://"), int(info.get("size") or 0), version))
+    return sorted(shards, key=lambda shard: shard.name)
+
+
+def numbering_gaps(shards: Sequence[Shard]) -> list[str]:
+    """Return the names that are missing between numbered shards (00000, 00001, 00003 lacks 00002)."""
+    numbers = {shard.name for shard in shards if shard.name.isdigit()}
+    if len(numbers) < 2:
+        return []
+    width = len(next(iter(numbers)))
+    values = sorted(int(name) for name in numbers)
+    return [f"{n:0{width}d}" for a, b in itertools.pairwise(values) for n in range(a + 1, min(b, a + 6))]

@@ -1,0 +1,154 @@
+"""Files by path or URL: read a range, list a folder, and let a file appear under its name only when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+COPY_BYTES = 8 << 20
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of a path or URL, and the path inside it."""
+    fs, path = fsspec.url_to_fs(url)
+    return fs, cast(str, path)
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a path or URL lies on this machine's disks."""
+    return isinstance(filesystem(url)[0], LocalFileSystem)
+
+
+def resolve(path: str, base: str | Path) -> str:
+    """Return `path` as a URL or an absolute local path; a relative one starts at `base`."""
+    if "://" in path:
+        return path
+    return os.path.normpath(Path(base).absolute() / Path(path).expanduser())
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, local or on an object store; cheap to send to a worker."""
+
+    url: str
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.path(name))
+
+    def path(self, name: str) -> str:
+        """Return the path or URL of a file in this folder."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """Return a whole file; `FileNotFoundError` when there is none."""
+        fs, path = filesystem(self.path(name))
+        return cast(bytes, fs.cat_file(path))
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading."""
+        fs, path = filesystem(self.path(name))
+        return cast(IO[bytes], fs.open(path, "rb"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a whole file at once: it appears complete or not at all."""
+        with self.create(name) as stream:
+            stream.write(data)
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for writing that appears under its name when the block ends without an error."""
+        fs, path = filesystem(self.path(name))
+        if isinstance(fs, LocalFileSystem):
+            with _create_local(Path(path)) as stream:
+                yield stream
+            return
+        remote = fs.open(path, "wb")
+        try:
+            yield remote
+        except BaseException:
+            remote.discard() if hasattr(remote, "discard") else None
+            remote.closed = True  # closing would publish the half-written object
+            raise
+        remote.close()
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        fs, path = filesystem(self.path(name))
+        return bool(fs.exists(path))
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes, or None when it is not there."""
+        fs, path = filesystem(self.path(name))
+        try:
+            return int(fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file; no error when it is not there."""
+        fs, path = filesystem(self.path(name))
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+    def files(self) -> list[str]:
+        """Return the names of all files below this folder, sorted; half-written ones are left out."""
+        fs, root = filesystem(self.url)
+        with contextlib.suppress(FileNotFoundError):
+            found = fs.find(root)
+            names = (str(path)[len(root.rstrip("/")) + 1 :] for path in found)
+            return sorted(name for name in names if not name.endswith(".partial"))
+        return []
+
+
+@contextlib.contextmanager
+def _create_local(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class RangeReader:
+    """Read byte ranges of one file; best when they come in rising order."""
+
+    def __init__(self, url: str) -> None:
+        fs, path = filesystem(url)
+        if isinstance(fs, LocalFileSystem):
+            self._stream: IO[bytes] = Path(path).open("rb")  # noqa: SIM115 - closed by __exit__
+        else:
+            self._stream = fs.open(path, "rb", block_size=COPY_BYTES, cache_type="readahead")
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset`; `EOFError` when the file is shorter."""
+        self._stream.seek(offset)
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise EOFError(f"expected {size} bytes at {offset}, found {len(data)}: the file was cut")
+        return data
+
+    def __enter__(self) -> RangeReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+
+def open_stream(url: str) -> IO[bytes]:
+    """Open a file for one pass from front to back."""
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        return Path(path).open("rb", buffering=1 << 20)
+    return cast(IO[bytes], fs.open(path, "rb", block_size=COPY_BYTES, cache_type="readahead"))

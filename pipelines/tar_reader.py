@@ -1,0 +1,200 @@
+"""Read a tar as a stream: USTAR, GNU and PAX names and sizes, the good prefix of a cut file.
+
+Reading goes on behind damage at the next header whose checksum holds, so that what stands after a bad
+stretch is not lost with it. Nothing is unpacked, no link is followed, and no name is used as a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+BLOCK = 512
+REGULAR = frozenset(b"0\x007")
+MAX_HEADER_TEXT = 1 << 20  # a long name or a PAX record is never longer than this in good faith
+_SKIP_BYTES = 1 << 20
+_ZEROS = bytes(BLOCK)
+
+
+class Member(NamedTuple):
+    """A regular file of the tar: where its bytes lie, and the bytes unless it was too large to read."""
+
+    name: str
+    offset: int
+    size: int
+    data: bytes | None
+
+
+class Damage(NamedTuple):
+    """A stretch that could not be read; `name` is the member it belongs to, where that is known."""
+
+    offset: int
+    name: str | None
+    detail: str
+
+
+class _CutError(Exception):
+    """The file ends inside a member."""
+
+
+class _Header(NamedTuple):
+    name: str
+    size: int
+    kind: int
+
+
+def read_members(stream: IO[bytes], *, max_member_bytes: int = 1 << 28) -> Iterator[Member | Damage]:
+    """Yield every regular file of a tar in order, and a `Damage` for every stretch that can't be read.
+
+    Parameters
+    ----------
+    stream
+        A binary file, read once from front to back in pieces of a member at most.
+    max_member_bytes
+        A larger member is passed over and comes without its data.
+    """
+    tar = _Stream(stream)
+    try:
+        yield from _members(tar, max_member_bytes)
+    except _CutError as cut:
+        yield Damage(tar.position, cut.args[0], "the tar ends inside this member")
+
+
+def _members(tar: _Stream, max_member_bytes: int) -> Iterator[Member | Damage]:
+    overrides: dict[str, str] = {}
+    while block := tar.read_up_to(BLOCK):
+        if block == _ZEROS:
+            continue
+        start = tar.position - len(block)
+        header = _parse(block)
+        if header is None:
+            yield Damage(start, overrides.get("path"), "no valid tar header here")
+            overrides = {}
+            tar.seek_header()
+            continue
+        if header.kind in b"xLK":
+            overrides |= _extension(tar, header)
+            continue
+        if header.kind in b"g":
+            _extension(tar, header)
+            continue
+        name, size = overrides.get("path", header.name), _size(overrides, header)
+        overrides = {}
+        if header.kind in REGULAR and not name.endswith("/"):
+            offset = tar.position
+            yield Member(name, offset, size, tar.data(name, size, max_member_bytes))
+        elif header.kind not in b"123456":  # links, devices and folders carry no data
+            tar.skip(name, size)
+
+
+def _size(overrides: dict[str, str], header: _Header) -> int:
+    size = overrides.get("size", "")
+    return int(size) if size.isascii() and size.isdigit() and len(size) < 20 else header.size
+
+
+def _parse(block: bytes) -> _Header | None:
+    """Return what a header block says, or None when it is not one."""
+    if len(block) < BLOCK:
+        return None
+    stored = _number(block[148:156])
+    if stored != sum(block) - sum(block[148:156]) + 256:
+        return None
+    size = _number(block[124:136])
+    if size is None or size < 0:
+        return None
+    name = block[:100].split(b"\0", 1)[0]
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = block[345:500].split(b"\0", 1)[0] + b"/" + name
+    return _Header(_text(name), size, block[156])
+
+
+def _number(field: bytes) -> int | None:
+    """Return a tar number: octal digits, or base 256 where the first bit is set (sizes past 8 GiB)."""
+    if field[0] & 0x80:
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    digits = field.rstrip(b"\0 ").lstrip()
+    try:
+        return int(digits, 8) if digits else 0
+    except ValueError:
+        return None
+
+
+def _text(raw: bytes) -> str:
+    # Two different names must stay different, so bad bytes are spelled out, not replaced.
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _extension(tar: _Stream, header: _Header) -> dict[str, str]:
+    """Return what a GNU long name or a PAX header says of the member behind it."""
+    if header.size > MAX_HEADER_TEXT:
+        tar.skip(header.name, header.size)
+        return {}
+    data = tar.data(header.name, header.size, MAX_HEADER_TEXT) or b""
+    if header.kind == ord("L"):
+        return {"path": _text(data.rstrip(b"\0"))}
+    return _pax(data) if header.kind == ord("x") else {}
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    """Parse PAX records (POSIX.1-2001): length, key, value, newline; stops at the first malformed one."""
+    records: dict[str, str] = {}
+    while data:
+        length, space, _ = data[:24].partition(b" ")
+        if not space or not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
+            break
+        key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
+        records[_text(key)] = _text(value)
+        data = data[int(length) :]
+    return records
+
+
+class _Stream:
+    """A file read forward, with its position kept, so that object stores need no seek."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._read = stream.read
+        self.position = 0
+
+    def read_up_to(self, size: int) -> bytes:
+        data = self._read(size)
+        while len(data) < size and (more := self._read(size - len(data))):
+            data += more
+        self.position += len(data)
+        return data
+
+    def data(self, name: str, size: int, limit: int) -> bytes | None:
+        """Return a member's bytes and pass its padding; None, passed over, above the limit."""
+        if size > limit:
+            self.skip(name, size)
+            return None
+        padded = -(-size // BLOCK) * BLOCK
+        data = self.read_up_to(padded)
+        if len(data) < size:
+            raise _CutError(name)
+        return data[:size]
+
+    def skip(self, name: str, size: int) -> None:
+        left = -(-size // BLOCK) * BLOCK
+        while left:
+            got = len(self.read_up_to(min(left, _SKIP_BYTES)))
+            if not got:
+                raise _CutError(name)
+            left -= got
+
+    def seek_header(self) -> None:
+        """Move to the next block that is a header with a good checksum and magic, or to the end."""
+        while block := self.read_up_to(BLOCK):
+            if block[257:262] == b"ustar" and _parse(block) is not None:
+                self._push_back(block)
+                return
+
+    def _push_back(self, block: bytes) -> None:
+        rest = self._read
+        self.position -= len(block)
+
+        def read(size: int) -> bytes:
+            assert size == len(block), "a header is read first"
+            self._read = rest
+            return block
+
+        self._read = read
