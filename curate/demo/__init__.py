@@ -1,0 +1,1 @@
+"""The demonstration: a rendered pool with known faults, curated from end to end without a network."""
