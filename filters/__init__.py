@@ -1,0 +1,1 @@
+"""Who stays: rules, duplicates and thresholds as functions on Arrow tables."""

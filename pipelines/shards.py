@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.storage import filesystem, resolve
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -134,17 +134,31 @@ def _folder(fs: Any, path: str, pattern: str) -> list[Info]:
 
 
 def _named(found: dict[str, Info]) -> list[Shard]:
-    urls = sorted(found)
-    root = posixpath.commonpath([posixpath.dirname(url.replace("://", ":/", 1)) for url in urls])
+    paths = {url: url.replace("://", "/").replace("//", "/") for url in found}
+    root = posixpath.commonpath([posixpath.dirname(path) for path in paths.values()])
     shards = []
-    for url in urls:
+    for url, path in paths.items():
+        name = path[len(root) :].lstrip("/").removesuffix(".tar")
         info = found[url]
-        name = url.replace("://", ":/", 1)[len(root) :].lstrip("/").removesuffix(".tar")
-        version = str(
-            info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
-        )
-        shards.append(Shard(name, url.removeprefix("file://"), int(info.get("size") or 0), version))
+        shards.append(Shard(name, url.removeprefix("file://"), int(info.get("size") or 0), _version(info)))
     return sorted(shards, key=lambda shard: shard.name)
+
+
+def _version(info: Info) -> str:
+    return str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
+
+
+def refuse_changed(shard: Shard) -> None:
+    """Raise `StoppedError` when a shard is no longer the file that the run started with."""
+    fs, path = filesystem(shard.url)
+    try:
+        info = fs.info(path)
+    except FileNotFoundError:
+        raise StoppedError(
+            f"the shard {shard.url} vanished during the run; bring it back and run again"
+        ) from None
+    if (int(info.get("size") or 0), _version(info)) != (shard.size, shard.version):
+        raise StoppedError(f"the shard {shard.url} changed during the run; run again to read it anew")
 
 
 def numbering_gaps(shards: Sequence[Shard]) -> list[str]:

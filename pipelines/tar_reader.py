@@ -6,7 +6,7 @@ stretch is not lost with it. Nothing is unpacked, no link is followed, and no na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 BLOCK = 512
@@ -152,7 +152,7 @@ class _Stream:
     """A file read forward, with its position kept, so that object stores need no seek."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._read = stream.read
+        self._read: Callable[[int], bytes] = stream.read
         self.position = 0
 
     def read_up_to(self, size: int) -> bytes:

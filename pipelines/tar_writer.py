@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from types import TracebackType
-from typing import IO, Self
+from typing import Protocol, Self
 
 from pipelines.tar_reader import BLOCK
 
@@ -45,10 +45,17 @@ def header(name: str, size: int) -> bytes:
     )
 
 
+class Writable(Protocol):
+    """Anything that takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes."""
+
+
 class TarWriter:
     """Write members to a binary stream in large pieces; use it as a context or call `close`."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._parts: list[bytes] = []
         self._buffered = 0

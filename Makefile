@@ -1,0 +1,42 @@
+# Two commands on a fresh machine with python3 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test quick lint types format clean
+help:            ## say what there is
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+setup: $(READY)  ## make .venv with everything the commands below need
+
+# uv resolves a torch and a torchvision that belong together; where it is absent, the environment brings it.
+$(READY): pyproject.toml
+	@if command -v uv >/dev/null; then uv venv -q --allow-existing --python '>=3.11' $(VENV); \
+	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q uv; fi
+	@UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install -q --python $(BIN)/python -e '.[dev]'
+	@touch $@
+
+demo: setup      ## render a pool with known faults, curate it, compare with the truth
+	$(BIN)/curate demo
+
+test: lint types ## lint, format check, types and all tests
+	$(BIN)/python -m pytest
+
+quick: setup     ## the tests that take no more than a few seconds each
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup      ## ruff: lint and format check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup     ## mypy, strict
+	$(BIN)/mypy
+
+format: setup    ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:           ## remove what the commands above made
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

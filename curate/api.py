@@ -1,0 +1,68 @@
+"""Curate from Python: what the commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curate.config import load
+from curate.events import EventLog
+from pipelines.config import RunConfig
+from pipelines.publish import put_if_changed
+from pipelines.run import Result, execute
+from pipelines.storage import Folder, resolve
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Result:
+    """Curate a pool: do what is missing of a run and return the account of every sample.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or the same content as a mapping.
+    overrides
+        `a.b=c`, as on the command line.
+    on_event
+        Called with every event of the run, a JSON object.
+
+    Returns
+    -------
+    Result
+        `samples`, `kept`, `dropped` by "stage.reason", `set_aside` by reason, `output`, `seconds`.
+
+    Raises
+    ------
+    pipelines.errors.ConfigError
+        When the configuration makes no sense or another run owns the folder.
+    pipelines.errors.StoppedError
+        When work is left; calling again goes on from there.
+    """
+    checked, base = load(config, overrides)
+    with EventLog(Folder(resolve(checked.run, base))) as log:
+
+        def emit(event: dict[str, Any]) -> None:
+            if event["event"] == "pool":  # the first: the run owns its folder now
+                put_if_changed(log.run, "run.yaml", resolved(checked, base))
+            log.write(event)
+            on_event(event)
+
+        return execute(checked, base=base, emit=emit)
+
+
+def resolved(config: RunConfig, base: Path) -> bytes:
+    """Return a configuration as YAML that means the same wherever it is read."""
+    content = config.model_dump(mode="json", exclude_none=True, serialize_as_any=True)
+    shards = [config.pool.shards] if isinstance(config.pool.shards, str) else config.pool.shards
+    content["pool"]["shards"] = ["::".join(resolve(p, base) for p in s.split("::")) for s in shards]
+    content["run"] = resolve(config.run, base)
+    content["output"]["shards"] = resolve(config.output.shards, base)
+    if config.output.subset:
+        content["output"]["subset"] = resolve(config.output.subset, base)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()

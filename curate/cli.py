@@ -1,0 +1,166 @@
+"""The command line. Each command says on stderr what it does and prints what it found on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipelines.errors import ConfigError, StoppedError
+
+app = typer.Typer(
+    name="curate",
+    help="Raw image-text shards and a compute budget in, the shards to train on out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML; `curate init` writes one.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"curate {metadata.version('curate-pools')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take options that every command has."""
+
+
+@app.command()
+def init(
+    shards: Annotated[
+        str, typer.Argument(help="Brace range (quoted), glob, folder or URL of the raw shards.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("curate.yaml"),
+    model: Annotated[
+        str | None, typer.Option(help="An encoder: open_clip name, hf-hub:… or local-dir:…")
+    ] = None,
+    pretrained: Annotated[str | None, typer.Option(help="The encoder's tag or weights file.")] = None,
+) -> None:
+    """Write a commented configuration for a pool of shards."""
+    from curate.init import write_config
+
+    n_shards = write_config(shards, output, model, pretrained)
+    print(f"wrote {output} for {n_shards:,} shards; next: curate check {output}")
+
+
+@app.command()
+def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Validate a configuration and say what a run would do and cost, without starting anything."""
+    from dataclasses import asdict
+
+    from curate.config import load
+    from curate.forecast import forecast
+    from curate.show import duration, facts, size
+
+    checked, base = load(config, set_ or ())
+    found = forecast(checked, base)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    encode = (
+        "unknown before the first shard" if found.encode_seconds is None else duration(found.encode_seconds)
+    )
+    rows: list[tuple[str, Any]] = [
+        (
+            "shards",
+            f"{found.shards:,}" + (f" (missing numbers: {', '.join(found.gaps)})" if found.gaps else ""),
+        ),
+        ("samples", f"{found.samples:,}" + ("" if found.counted else ", estimated from the largest shard")),
+        ("bytes", size(found.pool_bytes)),
+        ("stages", " → ".join(found.stages)),
+        ("time to ingest", f"about {duration(found.ingest_seconds)} with {checked.engine.workers} workers"),
+        *([("time to embed", f"{encode} at most on CPUs")] if found.encode_seconds != 0 else []),
+        ("disk for the run", f"about {size(found.run_bytes)}"),
+        ("disk for the output", f"{size(found.output_bytes)} at most"),
+    ]
+    facts(Console(), f"{checked.name}: this would be done", rows)
+
+
+@app.command()
+def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Curate: do what is missing of a run, write the new shards, and account for every sample."""
+    from curate import api
+    from curate.events import progress
+    from curate.show import funnel
+
+    with progress(Console(stderr=True)) as shown:
+        result = api.run(config, set_ or (), shown)
+    if as_json:
+        print(json.dumps(result.as_dict()))
+        return
+    console = Console()
+    funnel(console, config.stem, result.samples, result.dropped, result.set_aside, result.kept)
+    console.print(f"written to {result.output} in {result.seconds:g} s", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def status(run: Annotated[str, typer.Argument(help="The run folder.")], as_json: AsJson = False) -> None:
+    """Say how far a run has come."""
+    from dataclasses import asdict
+
+    from curate.show import facts
+    from curate.status import status as find
+
+    found = find(run)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    rows: list[tuple[str, Any]] = []
+    for stage in found.stages:
+        tally, n = stage.tally, stage.shards_done
+        counts = f", {tally['kept']:,} of {tally['samples']:,} samples go on" if n else ""
+        rows.append((stage.name, f"{n:,} of {found.shards:,} shards{counts}"))
+    rows.append(("output", f"{'complete' if found.published else 'not complete'}, {found.output}"))
+    facts(Console(), f"{found.name}: {'running' if found.running else 'not running'}", rows)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Draws other pictures and faults.")] = 0,
+    samples: Annotated[int, typer.Option(min=100, help="Size of the pool.")] = 3000,
+) -> None:
+    """See it work: render a pool with known faults, curate it, compare with the truth. No network needed."""
+    from curate.demo.demo import run_demo
+
+    run_demo(folder, seed=seed, samples=samples, console=Console())
+
+
+def main() -> None:
+    """Run a command: exit 0 when done, 2 on a usage or configuration error, 3 when stopped with work left."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except StoppedError as error:
+        _fail(error, 3)
+    except KeyboardInterrupt:
+        _fail("stopped; run it again to go on from here", 3)
+
+
+def _fail(message: object, code: int) -> None:
+    print(f"curate: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What a run would do, and about what it would cost: found from file sizes and a look at one shard."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.config import RunConfig
+from pipelines.ingest import ingest
+from pipelines.plan import plan
+from pipelines.shards import Shard, expand, numbering_gaps
+from pipelines.stages.embed import Embed
+from pipelines.stages.ingest import Ingest
+from pipelines.storage import Folder, open_stream
+from pipelines.tar_reader import read_members
+
+_LOOK_MEMBERS = 900  # about 300 samples: half a second
+_COLUMN_BYTES = 400  # per sample in the run folder, without vectors
+_CPU_FLOPS = 40e9  # of one core at a model's matrix products
+_TEXT_FLOPS_SHARE = 0.35  # of an image's, for CLIPs with a ViT-B
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would read, do and leave; seconds and bytes are estimates, None where there is no basis."""
+
+    shards: int
+    gaps: list[str]
+    samples: int
+    counted: bool
+    pool_bytes: int
+    stages: list[str]
+    ingest_seconds: float
+    encode_seconds: float | None
+    run_bytes: int
+    output_bytes: int
+
+
+def forecast(config: RunConfig, base: Path) -> Forecast:
+    """Look at a configuration's pool without reading more than the beginning of one shard."""
+    shards = expand(config.pool.shards, base)
+    stages = plan(config).stages
+    pool_bytes = sum(shard.size for shard in shards)
+    assert isinstance(stages[0], Ingest)
+    table, n_bytes, seconds = _look(max(shards, key=lambda shard: shard.size), stages[0])
+    counted = _counted(shards)
+    samples = counted if counted is not None else round(pool_bytes * len(table) / max(1, n_bytes))
+    workers = max(1, config.engine.workers)
+    per_sample = seconds / max(1, len(table))
+    encodes = any(isinstance(stage, Embed) for stage in stages)
+    model = _model(config) if encodes else None
+    flops, width = _cost(model)
+    return Forecast(
+        shards=len(shards),
+        gaps=numbering_gaps(shards),
+        samples=samples,
+        counted=counted is not None,
+        pool_bytes=pool_bytes,
+        stages=[stage.name for stage in stages] + ["write"],
+        ingest_seconds=samples * per_sample / workers,
+        encode_seconds=samples * flops / (_CPU_FLOPS * workers) if flops else (None if encodes else 0.0),
+        run_bytes=samples * (_COLUMN_BYTES + (4 * (width or 512) if encodes else 0)),
+        output_bytes=pool_bytes,
+    )
+
+
+def _look(shard: Shard, stage: Ingest) -> tuple[pa.Table, int, float]:
+    """Ingest the beginning of a shard; return its samples, how many bytes they take, and the seconds."""
+    started = time.monotonic()
+    with open_stream(shard.url) as stream:
+        members = itertools.islice(read_members(stream), _LOOK_MEMBERS)
+        table = ingest(shard.name, members, pixels=stage.pixels, limits=stage.limits)
+        return table, stream.tell(), time.monotonic() - started
+
+
+def _counted(shards: list[Shard]) -> int | None:
+    """Return the number of samples where every shard has its count beside it, else None."""
+    total = 0
+    sizes: dict[str, dict[str, int]] = {}
+    for shard in shards:
+        parent, name = shard.url.rsplit("/", 1)
+        if parent not in sizes:
+            sizes[parent] = _json(parent, "sizes.json")
+        n = sizes[parent].get(name)
+        if n is None:
+            n = _json(parent, name.removesuffix(".tar") + "_stats.json").get("successes")
+        if not isinstance(n, int):
+            return None
+        total += n
+    return total
+
+
+def _json(folder: str, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Folder(folder).read(name))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _model(config: RunConfig) -> Mapping[str, Any]:
+    """Return the open_clip configuration of the run's encoder, read from its file: torch stays out of it."""
+    assert config.encoder is not None
+    name = config.encoder.model
+    if name.startswith("local-dir:"):
+        found = _json(name.removeprefix("local-dir:"), "open_clip_config.json")
+        inner = found.get("model_cfg", {})
+        return inner if isinstance(inner, dict) else {}
+    for package in ("open_clip", "scoring"):
+        spec = importlib.util.find_spec(package)
+        folder = {"open_clip": "model_configs", "scoring": "models"}[package]
+        if spec and spec.origin and (found := _json(str(Path(spec.origin).parent / folder), f"{name}.json")):
+            return found
+    return {}
+
+
+def _cost(model: Mapping[str, Any] | None) -> tuple[float | None, int | None]:
+    """Return (FLOPs per pair, embedding width) of a ViT CLIP, (None, width) of another model.
+
+    A transformer layer of width d does 24 d^2 + 4 n d FLOPs on each of n tokens (Kaplan et al. 2020,
+    2001.08361, Table 1: two per multiply-add, with attention).
+    """
+    if not model:
+        return None, None
+    vision, width = model.get("vision_cfg", {}), model.get("embed_dim")
+    size, patch = vision.get("image_size", 224), vision.get("patch_size")
+    if not isinstance(patch, int) or not isinstance(vision.get("layers"), int):
+        return None, width
+    height, breadth = size if isinstance(size, list) else (size, size)
+    n, d = (height // patch) * (breadth // patch) + 1, vision.get("width", 768)
+    image = vision["layers"] * n * (24 * d * d + 4 * n * d)
+    return image * (1 + _TEXT_FLOPS_SHARE), width

@@ -1,0 +1,49 @@
+"""Write a first configuration for the shards that a person points at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from curate.show import size
+from curate.templates import CONFIG, ENCODER, NO_ENCODER, NO_SCORE, SCORE
+from pipelines.errors import ConfigError
+from pipelines.shards import expand
+from pipelines.storage import is_local, resolve
+
+
+def write_config(shards: str, file: Path, model: str | None, pretrained: str | None) -> int:
+    """Write a commented configuration for a pool; return how many shards it has.
+
+    Raises
+    ------
+    ConfigError
+        When the file is there already, or no shards are where it was pointed at.
+    """
+    if file.exists():
+        raise ConfigError(f"{file} exists already; name another file with --output")
+    found = expand(shards)
+    base = file.absolute().parent
+    spelled = os.path.relpath(resolve(shards, "."), base) if is_local(shards) else shards
+    name = Path(found[0].url).parent.name or "pool"
+    with_encoder = model is not None
+    text = CONFIG.format(
+        file=file.name,
+        name=_quoted(name),
+        shards=_quoted(spelled),
+        n_shards=f"{len(found):,} shard{'s' if len(found) > 1 else ''}",
+        size=size(sum(shard.size for shard in found)),
+        run=_quoted(f"runs/{name}"),
+        workers=os.cpu_count() or 1,
+        min_side=32,
+        output=_quoted(f"curated/{name}").strip('"'),
+        encoder=ENCODER.format(model=model, pretrained=pretrained or "null") if with_encoder else NO_ENCODER,
+        score=SCORE if with_encoder else NO_SCORE,
+    )
+    file.write_text(text, encoding="utf-8")
+    return len(found)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,76 @@
+"""How far a run has come, read from its folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.config import load
+from pipelines.columns import ColumnStore
+from pipelines.errors import ConfigError, CurateError
+from pipelines.lock import own
+from pipelines.plan import plan
+from pipelines.runner import add_tallies
+from pipelines.shards import expand
+from pipelines.storage import Folder, resolve
+from pipelines.write import MANIFEST
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage: how many shards it has done, and what became of their samples."""
+
+    name: str
+    shards_done: int
+    tally: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run: its stages, whether it is at work now, and whether its output is complete."""
+
+    name: str
+    shards: int
+    stages: list[StageStatus]
+    running: bool
+    published: bool
+    output: str
+
+
+def status(run: str) -> Status:
+    """Return how far a run has come; nothing is written.
+
+    Raises
+    ------
+    ConfigError
+        When the folder is not a run folder.
+    """
+    folder = Folder(resolve(run, "."))
+    if not folder.exists("run.yaml"):
+        raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
+    config, _ = load(Path(folder.path("run.yaml"))) if "://" not in folder.url else load(_mapping(folder))
+    shards = [shard.name for shard in expand(config.pool.shards)]
+    store = ColumnStore(folder)
+    stages = []
+    for stage in plan(config).stages:
+        stamps = store.stamps(stage.name, shards)
+        stages.append(StageStatus(stage.name, len(stamps), add_tallies([s.tally for s in stamps.values()])))
+    output = Folder(config.output.shards)
+    return Status(config.name, len(shards), stages, _running(folder), output.exists(MANIFEST), output.url)
+
+
+def _mapping(folder: Folder) -> dict[str, Any]:
+    import yaml
+
+    content = yaml.safe_load(folder.read("run.yaml"))
+    assert isinstance(content, dict)
+    return content
+
+
+def _running(folder: Folder) -> bool:
+    try:
+        with own(folder):
+            return False
+    except CurateError:
+        return True

@@ -1,0 +1,139 @@
+"""What a run is asked to do, checked as far as it can be without looking at the pool."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from filters.base import Filter
+from filters.duplicates import Duplicates
+from filters.keep import Keep
+from filters.rules import Rules
+from pipelines.engine import EngineConfig
+from pipelines.ingest import Limits
+from scoring.encoder_spec import EncoderSpec
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ScoreConfig(_Strict):
+    """Which score to compute; `score: clip` for short."""
+
+    name: Literal["clip"] = Field(description="clip: the dot product of a sample's image and text vectors")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+STAGES: dict[str, type[BaseModel]] = {
+    "rules": Rules,
+    "duplicates": Duplicates,
+    "score": ScoreConfig,
+    "keep": Keep,
+}
+"""Every stage that a config can name, with its parameters."""
+
+StageConfig = Filter | Duplicates | ScoreConfig
+
+
+class PoolConfig(_Strict):
+    """The raw shards."""
+
+    shards: str | list[str] = Field(description="brace range, glob, folder, URL, or a list of these")
+    verify: Literal["decode", "header"] = Field(
+        "decode", description="decode: prove that every image decodes; header: read its size only"
+    )
+    max_set_aside: float = Field(
+        0.5, ge=0, le=1, description="stop when more than this share of the samples can't be read"
+    )
+    limits: Limits = Field(default_factory=Limits, description="sizes beyond which a sample is set aside")
+
+
+class OutputConfig(_Strict):
+    """The shards to train on."""
+
+    shards: str = Field(description="folder or URL of the new shards")
+    samples_per_shard: int = Field(10_000, gt=0, description="samples in each new shard but the last")
+    subset: str | None = Field(None, description="also write the kept uids as a DataComp subset, .npy")
+
+
+class RunConfig(_Strict):
+    """One run: a pool, the stages in order, and where the result goes."""
+
+    name: str = Field(min_length=1, description="what the run is called in its manifest")
+    pool: PoolConfig
+    run: str = Field(description="the run folder: columns, decisions and state, local or a URL")
+    seed: int = Field(0, ge=0, description="of every random choice")
+    engine: EngineConfig = Field(
+        default_factory=EngineConfig, description="where to run; never changes results"
+    )
+    encoder: EncoderSpec | None = Field(None, description="needed by stages that use vectors")
+    stages: list[dict[str, StageConfig]] = Field(
+        description="in order, each on the survivors of the one before"
+    )
+    output: OutputConfig
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _parse_stages(cls, stages: Any) -> Any:
+        if not isinstance(stages, list):
+            raise ValueError("should be a list, each entry a stage such as `- keep: {by: clip, top: 0.3}`")
+        return [_parse_stage(number, entry) for number, entry in enumerate(stages, 1)]
+
+
+def _parse_stage(number: int, entry: Any) -> dict[str, BaseModel]:
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise ValueError(f"stage {number} should be one name with its parameters, such as `- score: clip`")
+    kind, parameters = next(iter(entry.items()))
+    if isinstance(parameters, BaseModel):
+        return entry
+    if kind not in STAGES:
+        raise ValueError(f"stage {number}: there is no stage {kind!r}; there are {', '.join(STAGES)}")
+    try:
+        return {kind: STAGES[kind].model_validate({} if parameters is None else parameters)}
+    except ValidationError as error:
+        problems = "; ".join(explain(error, STAGES[kind]))
+        raise ValueError(f"stage {number} ({kind}): {problems}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return what is wrong with a configuration, a line each: where, what, and the nearest known name."""
+    return [_line(problem, model) for problem in error.errors()]
+
+
+def _line(problem: Any, model: type[BaseModel]) -> str:
+    place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    if problem["type"] == "extra_forbidden":
+        known = list(_model_at(model, problem["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{place}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{place}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    for part in place:
+        field = model.model_fields.get(str(part))
+        inner = next(_models(field.annotation), None) if field else None
+        model = inner or model
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)

@@ -1,0 +1,202 @@
+"""Where the work is done: this process, a Dask cluster on this machine, or one that stands elsewhere.
+
+Tasks are shards and results are small. Image bytes and embeddings never cross the scheduler: a worker reads
+them from storage and writes what it makes back to storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipelines.errors import ConfigError, CurateError, StoppedError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_TASKS_PER_THREAD = 4  # in flight: enough that no worker waits, few enough that the scheduler stays small
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class EngineConfig(BaseModel):
+    """Where to run and with how much. None of it changes the results."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, description="0: in this process")
+    threads_per_worker: int = Field(1, ge=1, description="threads of the model and of numerical libraries")
+    memory_per_worker: str = Field("auto", description="a worker above this is restarted; such as 8GB")
+    scheduler: str | None = Field(None, description="address of a running Dask scheduler, tcp://host:8786")
+    cluster: str | None = Field(None, description="a Dask cluster class, such as dask_jobqueue.SLURMCluster")
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the cluster class")
+    dashboard: str | None = Field(None, description="address of the dashboard, such as 127.0.0.1:8787")
+    retries: int = Field(2, ge=0, description="how often a task is tried again on another worker")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.scheduler and self.cluster:
+            raise ValueError("give one of scheduler and cluster")
+        if self.options and not self.cluster:
+            raise ValueError("options are the arguments of cluster, which is not given")
+        return self
+
+
+class Engine:
+    """Runs functions on items, in any order, on workers that start with the first call.
+
+    Parameters
+    ----------
+    config
+        Where to run.
+    preload
+        Modules that workers on this machine import once and share.
+    """
+
+    def __init__(self, config: EngineConfig, preload: Iterable[str] = ()) -> None:
+        self._config = config
+        self._preload = [*preload]
+        self._stack = contextlib.ExitStack()
+        self._client: Any = None
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the results of a function on many items as they come; only a few are in flight at a time."""
+        if self._config.workers == 0 and not (self._config.scheduler or self._config.cluster):
+            yield from map(function, items)
+            return
+        todo = iter(items)
+        first = list(itertools.islice(todo, 1))
+        if first:
+            yield from self._map_on_workers(function, itertools.chain(first, todo))
+
+    def _map_on_workers(self, function: Callable[[Item], Result], todo: Iterator[Item]) -> Iterator[Result]:
+        from distributed import as_completed
+
+        client = self._connected()
+        window = _TASKS_PER_THREAD * max(1, self._config.workers)
+        running = as_completed()
+
+        def submit(items: Iterable[Item]) -> None:
+            for item in items:
+                running.add(client.submit(function, item, pure=False, retries=self._config.retries))
+
+        submit(itertools.islice(todo, window))
+        try:
+            for future in running:
+                yield _result(future)
+                future.release()
+                submit(itertools.islice(todo, 1))
+        finally:
+            client.cancel(list(running.futures))
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            self._client = self._stack.enter_context(_client(self._config, self._preload))
+        return self._client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._client = None
+        self._stack.close()
+
+
+def _result(future: Any) -> Any:
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except CurateError:
+        raise
+    except KilledWorker as error:
+        raise StoppedError(
+            f"workers died again and again on one task ({error}); most often they lack memory: "
+            "raise engine.memory_per_worker or lower encoder.batch_size, and run again to go on from here"
+        ) from error
+    except (OSError, EOFError) as error:
+        raise StoppedError(f"{type(error).__name__}: {error}; run again to go on from here") from error
+
+
+@contextlib.contextmanager
+def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
+    threads = str(config.threads_per_worker)
+    with _no_main_module(), _environment(dict.fromkeys(_THREAD_VARIABLES, threads)):
+        import dask
+
+        # Forked from one process that holds the imports, workers share them. Read when distributed loads.
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+        import distributed
+        from distributed.utils import mp_context
+
+        environment = dict.fromkeys(_THREAD_VARIABLES, threads)
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment})
+        if mp_context.get_start_method() == "forkserver":
+            mp_context.set_forkserver_preload(["distributed", *preload])
+        with _cluster(config) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(1)
+            yield client
+
+
+@contextlib.contextmanager
+def _cluster(config: EngineConfig) -> Iterator[Any]:
+    """Yield what a Dask client connects to: an address, or a cluster that ends with this context."""
+    if config.scheduler:
+        yield config.scheduler
+    elif config.cluster:
+        with _class(config.cluster)(**config.options) as cluster:
+            cluster.scale(config.workers)
+            yield cluster
+    else:
+        from distributed import LocalCluster
+
+        with LocalCluster(
+            n_workers=config.workers,
+            threads_per_worker=1,  # a task holds its worker: its model uses the threads, see _environment
+            memory_limit=config.memory_per_worker,
+            host="127.0.0.1",
+            dashboard_address=config.dashboard,
+            silence_logs=logging.CRITICAL,
+        ) as cluster:
+            yield cluster
+
+
+def _class(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"engine.cluster: there is no class {path} ({error})") from None
+    return found
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep worker processes from importing the user's script again, which would start the run in each."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__
+    }
+    main.__dict__["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)

@@ -1,0 +1,127 @@
+"""What stands beside the new shards: their sizes, the subset file, the samples set aside, the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.columns import DECISIONS
+from pipelines.errors import ConfigError
+from pipelines.runner import Runner
+from pipelines.stage import ShardColumns
+from pipelines.storage import Folder
+from pipelines.write import MANIFEST
+
+SUBSET_DTYPE = np.dtype("u8,u8")  # DataComp's: the two halves of a uid
+_UIDS_PER_PASS = 8_000_000
+_SET_ASIDE = pa.schema([(name, pa.string()) for name in ("uid", "shard", "key", "stage", "reason", "detail")])
+_LIBRARIES = ("curate-pools", "numpy", "pyarrow", "pillow", "simplejpeg", "torch", "open_clip_torch")
+
+
+def refuse_foreign(output: Folder, run: Folder) -> None:
+    """Raise `ConfigError` when the output folder holds shards that no run of ours put there."""
+    names = [name for name in output.files() if name.endswith(".tar") and "/" not in name]
+    if not names or output.exists(MANIFEST):
+        return
+    ours = {name.removesuffix(".json") + ".tar" for name in (run / "state/write").files()}
+    if not ours.issuperset(names):
+        raise ConfigError(
+            f"the output folder {output.url} holds shards that this run did not write "
+            f"({names[0]}, …): choose another folder or empty it"
+        )
+
+
+def put_if_changed(folder: Folder, name: str, data: bytes) -> dict[str, Any]:
+    """Write a file unless it holds these bytes already; return what a manifest says of it."""
+    if folder.size(name) != len(data) or folder.read(name) != data:
+        folder.write(name, data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def subset_file(runner: Runner, n_kept: int) -> Iterator[bytes]:
+    """Yield the bytes of DataComp's subset file: every kept uid, sorted, once per copy.
+
+    The uids are taken range by range, so that memory does not grow with the pool.
+    """
+    yield _npy_header(n_kept)
+    passes = max(1, -(-n_kept // _UIDS_PER_PASS))
+    edges = [n * (1 << 64) // passes for n in range(passes + 1)]
+    for low, high in itertools.pairwise(edges):
+        parts = [_uids(ShardColumns(shard, runner.run), low, high) for shard in runner.shards]
+        uids = np.concatenate(parts)
+        yield uids[np.lexsort((uids["f1"], uids["f0"]))].tobytes()
+
+
+def _npy_header(n: int) -> bytes:
+    text = f"{{'descr': [('f0', '<u8'), ('f1', '<u8')], 'fortran_order': False, 'shape': ({n},), }}"
+    return b"\x93NUMPY\x01\x00v\x00" + text.encode().ljust(117) + b"\n"
+
+
+def _uids(columns: ShardColumns, low: int, high: int) -> NDArray[np.void]:
+    table = columns.read(DECISIONS, ("uid", "weight"))
+    weight = table["weight"].to_numpy()
+    text = "".join(table["uid"].filter(pc.greater(table["weight"], 0)).to_pylist())
+    uids = np.frombuffer(bytes.fromhex(text), ">u8").reshape(-1, 2)
+    uids = np.repeat(uids, weight[weight > 0], axis=0)
+    uids = uids[(uids[:, 0] >= np.uint64(low)) & (uids[:, 0] <= np.uint64(high - 1))]
+    halves = np.empty(len(uids), SUBSET_DTYPE)
+    halves["f0"], halves["f1"] = uids[:, 0], uids[:, 1]
+    return halves
+
+
+def put_stream(folder: Folder, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+    """Write a file piece by piece; return what a manifest says of it."""
+    digest, size = hashlib.sha256(), 0
+    with folder.create(name) as stream:
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            stream.write(piece)
+    return {"sha256": digest.hexdigest(), "size": size}
+
+
+def write_set_aside(runner: Runner, stages: Sequence[str]) -> None:
+    """Write `set_aside.parquet`: every sample that could not be used, with the stage and the reason."""
+    with runner.run.create("set_aside.parquet") as stream, pq.ParquetWriter(stream, _SET_ASIDE) as writer:
+        for shard in runner.shards:
+            for stage in stages:
+                if runner.stamps[stage][shard.name].tally["set_aside"]:
+                    writer.write_table(_set_aside(ShardColumns(shard, runner.run), stage))
+
+
+def _set_aside(columns: ShardColumns, stage: str) -> pa.Table:
+    outcome = columns.outcome(stage)
+    outcome = outcome.filter(pc.is_valid(outcome["problem"]))
+    names = columns.rows(outcome["row"].to_numpy(), {"uid": "ingest", "key": "ingest"})
+    n = len(outcome)
+    detail = outcome["detail"] if "detail" in outcome.column_names else pa.nulls(n, pa.string())
+    return pa.table(
+        {
+            "uid": names["uid"],
+            "shard": pa.repeat(columns.shard.name, n),
+            "key": names["key"],
+            "stage": pa.repeat(stage, n),
+            "reason": outcome["problem"],
+            "detail": detail,
+        }
+    ).cast(_SET_ASIDE)
+
+
+def manifest(name: str, config: dict[str, Any], counts: dict[str, Any], files: dict[str, Any]) -> bytes:
+    """Return the manifest: what the output is, what it was made by, and every file with its hash.
+
+    It holds nothing that two undisturbed runs of the same configuration on the same pool could differ in.
+    """
+    versions = {library: metadata.version(library) for library in _LIBRARIES}
+    content = {"name": name, "counts": counts, "config": config, "versions": versions, "files": files}
+    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"

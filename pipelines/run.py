@@ -1,0 +1,164 @@
+"""A whole run: from a configuration to the new shards, with every sample accounted for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import publish
+from pipelines.columns import DECISIONS, fingerprint
+from pipelines.config import RunConfig
+from pipelines.engine import Engine
+from pipelines.errors import StoppedError
+from pipelines.lock import own
+from pipelines.plan import Plan, plan
+from pipelines.runner import Emit, Runner
+from pipelines.shards import Shard, expand, numbering_gaps
+from pipelines.stages.embed import Embed
+from pipelines.storage import Folder, resolve
+from pipelines.write import COPIED, MANIFEST, Writer
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of every sample: samples = kept + dropped + set aside."""
+
+    samples: int
+    kept: int
+    dropped: Mapping[str, int]
+    set_aside: Mapping[str, int]
+    output: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda event: None) -> Result:
+    """Do what is missing of a run, and return the account of all of it.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    base
+        Where the configuration's relative paths start.
+    emit
+        Called with every event, a JSON object with the name `event`.
+
+    Raises
+    ------
+    ConfigError
+        When the request makes no sense; nothing was done.
+    StoppedError
+        When work is left; a later call goes on from there.
+    """
+    started = time.monotonic()
+    shards = expand(config.pool.shards, base)
+    stages = plan(config)
+    run = Folder(resolve(config.run, base))
+    output = Folder(resolve(config.output.shards, base))
+    with own(run):
+        publish.refuse_foreign(output, run)
+        _announce(shards, emit)
+        try:
+            with Engine(config.engine, _preload(stages)) as engine:
+                runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
+                runner.go(stages.stages)
+                counts = account(runner, stages)
+                _publish(runner, stages, config, output, counts, base)
+        except OSError as error:
+            raise StoppedError(f"{error}; put it right and run again to go on from here") from error
+    result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
+    emit({"event": "done", **result.as_dict()})
+    return result
+
+
+def _announce(shards: list[Shard], emit: Emit) -> None:
+    n_bytes = sum(shard.size for shard in shards)
+    emit(
+        {
+            "event": "pool",
+            "shards": len(shards),
+            "bytes": n_bytes,
+            "first": shards[0].name,
+            "last": shards[-1].name,
+        }
+    )
+    if gaps := numbering_gaps(shards):
+        text = f"the shards' numbers have gaps: {', '.join(gaps[:5])}{', …' if len(gaps) > 5 else ''} missing"
+        emit({"event": "warning", "message": text})
+
+
+def _preload(stages: Plan) -> list[str]:
+    """Return what workers should import once and share; torch only where a model will run."""
+    needs_model = any(isinstance(stage, Embed) for stage in stages.stages)
+    return ["pipelines.plan", *(["scoring.encoder"] if needs_model else [])]
+
+
+def account(runner: Runner, stages: Plan) -> dict[str, Any]:
+    """Return the counts of the result, proven to add up."""
+    dropped: dict[str, int] = {}
+    set_aside: dict[str, int] = {}
+    for stage in stages.stages[:-1]:
+        totals = runner.totals(stage.name)
+        dropped |= {f"{stage.name}.{reason}": n for reason, n in sorted(totals["dropped"].items())}
+        for reason, n in sorted(totals["set_aside"].items()):
+            set_aside[reason] = set_aside.get(reason, 0) + n
+    last = runner.totals(DECISIONS)
+    lost = last["samples"] - last["kept"] - sum(dropped.values()) - sum(set_aside.values())
+    if lost or last["samples"] != runner.totals("ingest")["samples"]:
+        raise AssertionError(
+            f"{lost} samples are not accounted for: this is a defect of curate, please report it"
+        )
+    return {"samples": last["samples"], "kept": last["kept"], "dropped": dropped, "set_aside": set_aside}
+
+
+def _publish(
+    runner: Runner, stages: Plan, config: RunConfig, output: Folder, counts: dict[str, Any], base: str | Path
+) -> None:
+    """Write the new shards and what stands beside them; the manifest comes last."""
+    publish.write_set_aside(runner, [stage.name for stage in stages.stages[:-1]])
+    sources = {name: stages.sources[name] for name in (*COPIED, *stages.scores)}
+    records = Writer(runner.run, output, config.output.samples_per_shard, sources).write(runner)
+    files = {name: facts for record in records for name, facts in record["files"].items()}
+    sizes = {f"{record['name']}.tar": record["samples"] for record in records}
+    files["sizes.json"] = publish.put_if_changed(output, "sizes.json", json.dumps(sizes, indent=1).encode())
+    if config.output.subset:
+        subset = Folder(resolve(config.output.subset, base).rpartition("/")[0])
+        name = config.output.subset.rpartition("/")[2]
+        facts = publish.put_stream(subset, name, publish.subset_file(runner, sum(sizes.values())))
+        if subset.url == output.url:
+            files[name] = facts
+    pool = {"shards": len(runner.shards), "digest": _pool_digest(runner)}
+    counts = {**counts, "pool": pool}
+    publish.put_if_changed(
+        output, MANIFEST, publish.manifest(config.name, _what_decides(config), counts, files)
+    )
+
+
+def _pool_digest(runner: Runner) -> str:
+    return fingerprint([[shard.name, runner.stamps["ingest"][shard.name].digest] for shard in runner.shards])
+
+
+def _what_decides(config: RunConfig) -> dict[str, Any]:
+    """Return the part of a configuration that decides the output; the rest is places and machines."""
+    content = config.model_dump(
+        mode="json",
+        serialize_as_any=True,
+        exclude={
+            "name": True,
+            "run": True,
+            "engine": True,
+            "pool": {"shards"},
+            "output": {"shards", "subset"},
+        },
+    )
+    if config.encoder:
+        content["encoder"].pop("device", None)
+    return content

@@ -1,0 +1,156 @@
+"""Take stages through a pool, doing just what is missing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pipelines.columns import ColumnStore, Stamp, fingerprint
+from pipelines.engine import Engine
+from pipelines.errors import StoppedError
+from pipelines.shards import Shard
+from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.storage import Folder
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Runner:
+    """One run of stages over a pool; `stamps` holds what every finished stage wrote, by shard."""
+
+    shards: Sequence[Shard]
+    run: Folder
+    engine: Engine
+    emit: Emit
+    max_set_aside: float
+    stamps: dict[str, dict[str, Stamp]] = field(default_factory=dict)
+
+    def go(self, stages: Sequence[Stage]) -> None:
+        """Run the stages in order.
+
+        Raises
+        ------
+        StoppedError
+            When too many samples can't be read, a stage keeps nothing, or a worker can't go on.
+        """
+        for stage in stages:
+            self._run(stage)
+            self._check(stage)
+
+    def totals(self, stage: str) -> dict[str, Any]:
+        """Return a stage's tally over all shards."""
+        return add_tallies([stamp.tally for stamp in self.stamps[stage].values()])
+
+    def _run(self, stage: Stage) -> None:
+        started = time.monotonic()
+        store = ColumnStore(self.run)
+        there = store.stamps(stage.name, (shard.name for shard in self.shards))
+        summary = self._summary(stage)
+        wanted = {shard.name: self._made_from(stage, shard, summary) for shard in self.shards}
+        done = {name: stamp for name, stamp in there.items() if stamp.fingerprint == wanted[name]}
+        missing = [(shard, wanted[shard.name]) for shard in self.shards if shard.name not in done]
+        self.emit({"event": "stage", "stage": stage.name, "shards": len(self.shards), "done": len(done)})
+        task = partial(_compute, stage=stage, summary=summary, run=self.run)
+        for name, stamp in self.engine.map(task, missing):
+            done[name] = stamp
+            self.emit({"event": "shard", "stage": stage.name, "shard": name, **_counts(stamp.tally)})
+        self.stamps[stage.name] = done
+        seconds = round(time.monotonic() - started, 3)
+        totals = _counts(self.totals(stage.name))
+        self.emit(
+            {"event": "stage_done", "stage": stage.name, "seconds": seconds, "new": len(missing), **totals}
+        )
+
+    def _made_from(self, stage: Stage, shard: Shard, summary: Any) -> str:
+        inputs: list[Any] = [self.stamps[name][shard.name].digest for name in stage.reads]
+        # The first stage reads the tar itself, so its inputs are the file as it lies there.
+        source = inputs or [shard.name, shard.size, shard.version]
+        return fingerprint(*_identity(stage), summary, source)
+
+    def _summary(self, stage: Stage) -> Any:
+        """Return a stage's summary of the pool, from the run folder if it is of the same columns."""
+        if type(stage).summarize is Stage.summarize:
+            return None
+        inputs = [[s.name, *(self.stamps[name][s.name].digest for name in stage.reads)] for s in self.shards]
+        made_from = fingerprint(*_identity(stage), inputs)
+        path = f"state/{stage.name}.json"
+        kept = _read_json(self.run, path)
+        if kept.get("made_from") == made_from:
+            return kept["summary"]
+        workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
+        survivors = {name: int(self.totals(name)["kept"]) for name in stage.reads}
+        summary = stage.summarize(Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map))
+        self.run.write(path, json.dumps({"made_from": made_from, "summary": summary}, indent=1).encode())
+        self._clear(stage.name, but=workspace)
+        return summary
+
+    def _clear(self, stage: str, but: Folder) -> None:
+        """Remove what earlier summaries of a stage left in the run folder."""
+        current = but.url.rsplit("/", 1)[1]
+        for name in (self.run / "state").files():
+            folder = name.split("/", 1)[0]
+            if "/" in name and folder.rpartition("-")[0] == stage and folder != current:
+                self.run.remove(f"state/{name}")
+
+    def _check(self, stage: Stage) -> None:
+        here = self.totals(stage.name)
+        if here["samples"] and not here["kept"]:
+            raise StoppedError(
+                f"the stage {stage.name} keeps none of {here['samples']:,} samples "
+                f"({_reasons(here)}); nothing would be left to train on"
+            )
+        samples = self.totals("ingest")["samples"]
+        aside = sum(sum(self.totals(name)["set_aside"].values()) for name in self.stamps)
+        if aside > self.max_set_aside * samples:
+            raise StoppedError(
+                f"{aside:,} of {samples:,} samples can't be used ({_reasons(here)}), more than "
+                f"pool.max_set_aside: {self.max_set_aside:g} allows; look at "
+                f"{self.run.path('columns')}, or raise it and run again to go on"
+            )
+
+
+def _identity(stage: Stage) -> tuple[Any, ...]:
+    return type(stage).__name__, stage.version, dict(stage.settings())
+
+
+def _compute(item: tuple[Shard, str], *, stage: Stage, summary: Any, run: Folder) -> tuple[str, Stamp]:
+    """Do one shard of a stage: what a worker runs."""
+    shard, made_from = item
+    table = stage.compute(ShardColumns(shard, run), summary)
+    return shard.name, ColumnStore(run).write(stage.name, shard.name, table, made_from)
+
+
+def add_tallies(tallies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the sum of stage tallies, reason by reason."""
+    total: dict[str, Any] = {"samples": 0, "kept": 0, "dropped": {}, "set_aside": {}}
+    for tally in tallies:
+        total["samples"] += tally["samples"]
+        total["kept"] += tally["kept"]
+        for part in ("dropped", "set_aside"):
+            for reason, n in tally[part].items():
+                total[part][reason] = total[part].get(reason, 0) + n
+    return total
+
+
+def _counts(tally: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tally[name] for name in ("samples", "kept", "dropped", "set_aside")}
+
+
+def _reasons(tally: Mapping[str, Any]) -> str:
+    counts = {**tally["dropped"], **tally["set_aside"]}
+    return (
+        ", ".join(f"{reason} {n:,}" for reason, n in sorted(counts.items(), key=lambda item: -item[1])) or "-"
+    )
+
+
+def _read_json(folder: Folder, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(folder.read(name))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

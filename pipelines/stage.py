@@ -1,0 +1,113 @@
+"""What a stage is: columns of a shard in, columns of the same shard out, perhaps by a summary of the pool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.columns import ColumnStore, survives
+from pipelines.shards import Shard
+from pipelines.storage import Folder
+
+
+@dataclass(frozen=True)
+class ShardColumns:
+    """The columns of one shard that stand when a stage looks at it."""
+
+    shard: Shard
+    run: Folder
+
+    def read(self, stage: str, columns: tuple[str, ...]) -> pa.Table:
+        """Return some of a stage's columns, one row per sample that reached it."""
+        return ColumnStore(self.run).read(stage, self.shard.name, columns)
+
+    def outcome(self, stage: str) -> pa.Table:
+        """Return what became of the samples that reached a stage, without its other columns."""
+        return ColumnStore(self.run).outcome(stage, self.shard.name)
+
+    def survivors(self, gate: str, columns: Mapping[str, str]) -> pa.Table:
+        """Return `row` and the named columns of the samples that come through the stage `gate`.
+
+        Parameters
+        ----------
+        gate
+            The stage whose survivors are wanted.
+        columns
+            For each column the stage that made it.
+        """
+        outcome = self.outcome(gate)
+        return self.rows(outcome["row"].to_numpy()[survives(outcome)], columns)
+
+    def rows(self, rows: NDArray[np.integer[Any]], columns: Mapping[str, str]) -> pa.Table:
+        """Return `row` and the named columns of some samples; every one must have reached those stages."""
+        tables = {
+            stage: self.read(stage, ("row", *_of(stage, columns)))
+            for stage in dict.fromkeys(columns.values())
+        }
+        found = {name: _take(tables[stage], name, rows) for name, stage in columns.items() if name != "row"}
+        return pa.table({"row": pa.array(rows, pa.int32()), **found})
+
+
+def _of(stage: str, columns: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name, source in columns.items() if source == stage and name != "row")
+
+
+def _take(table: pa.Table, name: str, rows: NDArray[np.integer[Any]]) -> pa.ChunkedArray:
+    positions = np.searchsorted(table["row"].to_numpy(), rows)
+    return table[name].take(pa.array(positions))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All shards at once, for a stage that must know the whole pool.
+
+    `run_tasks` runs a function on many items on the workers; `workspace` is a folder for what is too large to
+    return; `n_survivors` is how many samples come through the stages that the summarising one reads.
+    """
+
+    shards: tuple[Shard, ...]
+    run: Folder
+    workspace: Folder
+    n_survivors: Mapping[str, int]
+    run_tasks: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+    def map_shards(self, function: Callable[[ShardColumns], Any]) -> Iterator[Any]:
+        """Yield a function of every shard's columns, in any order."""
+        return self.run_tasks(function, (ShardColumns(shard, self.run) for shard in self.shards))
+
+
+class Stage(ABC):
+    """One step of a run. Stages are sent to workers, so they hold settings only, never data."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The folder of its columns, and the first half of the reasons that people see."""
+
+    @property
+    def version(self) -> int:
+        """Raised when the same settings give other results."""
+        return 1
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """The stages whose columns this one reads."""
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything beside its inputs that decides the result, as JSON values."""
+
+    def summarize(self, pool: Pool) -> Any:
+        """Return what must be known of the whole pool before any shard can be done, as a JSON value."""
+        return None
+
+    @abstractmethod
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return this stage's columns of one shard: `row`, and any of `weight`, `reason`, `problem`."""

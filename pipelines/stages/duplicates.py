@@ -1,0 +1,118 @@
+"""Exact duplicates over the whole pool, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.duplicates import Duplicates, find_copies
+from pipelines.columns import digest
+from pipelines.shards import Shard
+from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.storage import Folder
+
+SAMPLES_PER_PART = 1_000_000
+_KEY_DIGITS = 8  # of a key's hex digits, enough to spread the pool evenly over parts
+
+
+@dataclass(frozen=True)
+class DuplicatesStage(Stage):
+    """Drops every sample whose image is a copy of an earlier one's, by uid, and says of which.
+
+    The pool is cut by key into parts of about a million samples, so that all copies of an image fall into the
+    same part. A part's matches are written to the run folder, sorted by shard, and each shard picks its own.
+    """
+
+    stage_name: str
+    config: Duplicates
+    gate: str
+    source: str
+    samples_per_part: int = SAMPLES_PER_PART
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The gate, and the stage that made the hashes."""
+        return tuple(dict.fromkeys([self.gate, self.source]))
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        return dict.fromkeys([self.config.key, "sha256", "uid"], self.source)
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return which duplicates are looked for."""
+        return self.config.model_dump()
+
+    def summarize(self, pool: Pool) -> Any:
+        """Write the matches of every part; return where they are and a hash of what is in them."""
+        n_parts = max(1, -(-pool.n_survivors[self.gate] // self.samples_per_part))
+        match = partial(
+            self._match_part, n_parts=n_parts, shards=pool.shards, run=pool.run, out=pool.workspace
+        )
+        digests = dict(pool.run_tasks(match, range(n_parts)))
+        return {"matches": pool.workspace.url, "digests": [digests[part] for part in range(n_parts)]}
+
+    def _match_part(
+        self, part: int, *, n_parts: int, shards: Sequence[Shard], run: Folder, out: Folder
+    ) -> tuple[int, str]:
+        table = pa.concat_tables(self._in_part(ShardColumns(s, run), part, n_parts) for s in shards)
+        key, uid = table[self.config.key].combine_chunks(), table["uid"].combine_chunks()
+        copies = find_copies(key, uid, pa.array(np.arange(len(table))))
+        copy, survivor = table.take(pa.array(copies.copy)), table.take(pa.array(copies.survivor))
+        same_bytes = pc.equal(copy["sha256"], survivor["sha256"])
+        matches = pa.table(
+            {
+                "shard": copy["shard"],
+                "row": copy["row"],
+                "reason": pc.if_else(same_bytes, "same_bytes", "same_pixels"),
+                "duplicate_of": survivor["uid"],
+            }
+        ).sort_by([("shard", "ascending"), ("row", "ascending")])
+        with out.create(_matches(part)) as stream:
+            pq.write_table(matches, stream, row_group_size=10_000)
+        return part, digest(matches)
+
+    def _in_part(self, columns: ShardColumns, part: int, n_parts: int) -> pa.Table:
+        table = columns.survivors(self.gate, self._columns)
+        if n_parts > 1:
+            digits = pc.fill_null(pc.utf8_slice_codeunits(table[self.config.key], 0, _KEY_DIGITS), "0")
+            values = np.array([int(text, 16) for text in digits.to_pylist()], np.int64)
+            table = table.filter(pa.array(values % n_parts == part))
+        return table.append_column("shard", pa.repeat(columns.shard.name, len(table)))
+
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
+        rows = columns.survivors(self.gate, {"row": self.gate})["row"].combine_chunks()
+        matches = self._matches_of(columns.shard.name, summary)
+        found = pc.index_in(rows, matches["row"].combine_chunks())
+        return pa.table(
+            {
+                "row": rows,
+                "weight": pc.cast(pc.is_null(found), pa.int32()),
+                "reason": matches["reason"].take(found),
+                "duplicate_of": matches["duplicate_of"].take(found),
+            }
+        )
+
+    def _matches_of(self, shard: str, summary: Any) -> pa.Table:
+        folder = Folder(summary["matches"])
+        tables = []
+        for part in range(len(summary["digests"])):
+            with folder.open(_matches(part)) as stream:
+                tables.append(pq.read_table(stream, filters=[("shard", "==", shard)]))
+        return pa.concat_tables(tables)
+
+
+def _matches(part: int) -> str:
+    return f"{part:05d}.parquet"

@@ -1,0 +1,77 @@
+"""Any filter of `filters/` as a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from filters.base import Filter, PoolFilter
+from pipelines.stage import Pool, ShardColumns, Stage
+
+
+@dataclass(frozen=True)
+class FilterStage(Stage):
+    """Runs a filter's passes over the pool, if it needs any, and its decision on every shard.
+
+    `gate` is the stage whose survivors are judged, `sources` the stage that made each column.
+    """
+
+    stage_name: str
+    filter: Filter
+    gate: str
+    sources: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name
+
+    @property
+    def version(self) -> int:
+        """The filter's own."""
+        return type(self.filter).version
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The gate and the stages that made the columns."""
+        return tuple(dict.fromkeys([self.gate, *self._columns.values()]))
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        return {name: self.sources[name] for name in self.filter.columns}
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the filter's parameters."""
+        return {"filter": type(self.filter).__name__, **self.filter.model_dump()}
+
+    def summarize(self, pool: Pool) -> Any:
+        """Return the state that the filter ends its passes with; None when it needs none."""
+        if not isinstance(self.filter, PoolFilter):
+            return None
+        state = self.filter.start()
+        while not self.filter.finished(state):
+            parts = pool.map_shards(partial(self._measure, state=state))
+            state = self.filter.advance(state, reduce(self.filter.merge, parts))
+        return state
+
+    def _measure(self, columns: ShardColumns, state: Any) -> NDArray[np.int64]:
+        assert isinstance(self.filter, PoolFilter)
+        return self.filter.measure(columns.survivors(self.gate, self._columns), state)
+
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return the weight and the reason of every sample that comes through the gate."""
+        table = columns.survivors(self.gate, self._columns)
+        decision = self.filter.decide(table, summary)
+        return pa.table(
+            {
+                "row": table["row"],
+                "weight": pa.array(decision.weight, pa.int32()),
+                "reason": decision.reason.cast(pa.string()),
+            }
+        )

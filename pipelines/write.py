@@ -1,0 +1,190 @@
+"""Copy the kept samples, byte for byte, into new shards in img2dataset's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.columns import DECISIONS, fingerprint
+from pipelines.layout import NewShard, Slice, layout
+from pipelines.runner import Runner
+from pipelines.shards import refuse_changed
+from pipelines.stage import ShardColumns
+from pipelines.storage import Folder, RangeReader
+from pipelines.tar_writer import TarWriter
+
+VERSION = 1
+MANIFEST = "MANIFEST.json"
+COPIED = ("uid", "caption", "url", "width", "height", "original_width", "original_height", "sha256")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes new shards. `sources` says for every column of the new Parquet files which stage made it."""
+
+    run: Folder
+    output: Folder
+    samples_per_shard: int
+    sources: Mapping[str, str]
+
+    def write(self, runner: Runner) -> list[dict[str, Any]]:
+        """Write the shards that are missing or were made from other columns; return a record of each."""
+        weights = {n: dict(s.tally["weights"]) for n, s in runner.stamps[DECISIONS].items()}
+        shards = layout(runner.shards, weights, self.samples_per_shard)
+        wanted = {shard.name: self._made_from(shard, runner) for shard in shards}
+        with ThreadPoolExecutor(16) as pool:
+            records = {r["name"]: r for r in pool.map(self._record, wanted) if r}
+        done = {name: r for name, r in records.items() if r["made_from"] == wanted[name]}
+        missing = [(shard, wanted[shard.name]) for shard in shards if shard.name not in done]
+        started = time.monotonic()
+        runner.emit({"event": "stage", "stage": "write", "shards": len(shards), "done": len(done)})
+        if missing:
+            self.output.remove(MANIFEST)  # what is about to change is no longer what the manifest says
+        for record in runner.engine.map(partial(_write_shard, writer=self), missing):
+            done[record["name"]] = record
+            event = {"event": "shard", "stage": "write", "shard": record["name"]}
+            runner.emit({**event, "samples": record["samples"], "kept": record["samples"]})
+        self._remove_stale({shard.name for shard in shards})
+        n = sum(shard.n_samples for shard in shards)
+        seconds = round(time.monotonic() - started, 3)
+        event = {"event": "stage_done", "stage": "write", "seconds": seconds, "new": len(missing)}
+        runner.emit({**event, "samples": n, "kept": n, "dropped": {}, "set_aside": {}})
+        return [done[shard.name] for shard in shards]
+
+    def _made_from(self, shard: NewShard, runner: Runner) -> str:
+        used = dict.fromkeys([DECISIONS, "ingest", *self.sources.values()])
+        slices = [
+            [part.copy, part.first, part.last, part.shard.name]
+            + [runner.stamps[stage][part.shard.name].digest for stage in used]
+            for part in shard.slices
+        ]
+        return fingerprint(
+            "write", VERSION, dict(self.sources), self.samples_per_shard, self.output.url, slices
+        )
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted of a finished shard; None when it, or a file of it, is not there."""
+        try:
+            record: dict[str, Any] = json.loads(self.run.read(_record_path(name)))
+        except (FileNotFoundError, ValueError):
+            return None
+        whole = all(self.output.size(file) == facts["size"] for file, facts in record["files"].items())
+        return record if whole else None
+
+    def _remove_stale(self, names: set[str]) -> None:
+        """Remove shards of an earlier, larger output of this run, which loaders would read along."""
+        for path in (self.run / "state/write").files():
+            name = path.removesuffix(".json")
+            if name not in names:
+                for suffix in (".tar", ".parquet", "_stats.json"):
+                    self.output.remove(name + suffix)
+                self.run.remove(_record_path(name))
+
+
+def _record_path(name: str) -> str:
+    return f"state/write/{name}.json"
+
+
+def _write_shard(item: tuple[NewShard, str], *, writer: Writer) -> dict[str, Any]:
+    """Write one new shard and its two side files: what a worker runs."""
+    shard, made_from = item
+    files: dict[str, Any] = {}
+    rows: list[pa.Table] = []
+    with writer.output.create(f"{shard.name}.tar") as stream:
+        hashing = HashingStream(stream)
+        with TarWriter(hashing) as tar:
+            for part in shard.slices:
+                rows.append(_copy(part, shard, sum(len(table) for table in rows), tar, writer))
+        files[f"{shard.name}.tar"] = hashing.facts()
+    files[f"{shard.name}.parquet"] = _put(writer.output, f"{shard.name}.parquet", _parquet(rows))
+    stats = {"count": shard.n_samples, "successes": shard.n_samples}
+    stats |= {"failed_to_download": 0, "failed_to_resize": 0}
+    name = f"{shard.name}_stats.json"
+    files[name] = _put(writer.output, name, json.dumps(stats, indent=4).encode())
+    record = {"name": shard.name, "made_from": made_from, "samples": shard.n_samples, "files": files}
+    writer.run.write(_record_path(shard.name), json.dumps(record).encode())
+    return record
+
+
+def _copy(part: Slice, shard: NewShard, start: int, tar: TarWriter, writer: Writer) -> pa.Table:
+    """Append a slice's samples to the tar; return their rows for the Parquet file."""
+    refuse_changed(part.shard)
+    columns = ShardColumns(part.shard, writer.run)
+    weight = columns.read(DECISIONS, ("weight",))["weight"].to_numpy()
+    rows = np.flatnonzero(weight > part.copy)[part.first : part.last]
+    samples = columns.rows(rows, {"members": "ingest", "key": "ingest", **writer.sources})
+    keys = [_key(shard, start + n, writer.samples_per_shard) for n in range(len(rows))]
+    with RangeReader(part.shard.url) as source:
+        for key, members in zip(keys, _members(samples["members"]), strict=True):
+            for suffix, offset, size in members:
+                tar.add(f"{key}.{suffix}", source.read(offset, size))
+    copied = {name: samples[name] for name in writer.sources if name != "caption"}
+    return pa.table(
+        {
+            "key": pa.array(keys, pa.string()),
+            "caption": samples["caption"],
+            **copied,
+            "status": pa.repeat("success", len(rows)),
+            "source_shard": pa.repeat(part.shard.name, len(rows)),
+            "source_key": samples["key"],
+        }
+    )
+
+
+def _members(column: pa.ChunkedArray) -> Iterator[list[tuple[str, int, int]]]:
+    """Yield each sample's members as (suffix, offset, size)."""
+    lists = column.combine_chunks()
+    flat = lists.flatten()
+    suffix, offset, size = (flat.field(name).to_pylist() for name in ("suffix", "offset", "size"))
+    members = list(zip(suffix, offset, size, strict=True))
+    ends = np.cumsum(pc.list_value_length(lists).to_numpy())
+    for first, last in zip([0, *ends[:-1]], ends, strict=False):
+        yield members[first:last]
+
+
+def _key(shard: NewShard, index: int, samples_per_shard: int) -> str:
+    """Return a key like img2dataset's: the shard's number, then the sample's, in a fixed width."""
+    return f"{shard.name}{index:0{len(str(samples_per_shard - 1))}d}"
+
+
+def _parquet(rows: list[pa.Table]) -> bytes:
+    sink = io.BytesIO()
+    if rows:
+        pq.write_table(pa.concat_tables(rows), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _put(folder: Folder, name: str, data: bytes) -> dict[str, Any]:
+    folder.write(name, data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+class HashingStream:
+    """Passes what is written on to another stream, hashed and counted on the way."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        """Write bytes."""
+        self._hash.update(data)
+        self._size += len(data)
+        return self._stream.write(data)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a manifest says of the file so far."""
+        return {"sha256": self._hash.hexdigest(), "size": self._size}
