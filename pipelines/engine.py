@@ -81,7 +81,7 @@ class Engine:
 
         client = self._connected()
         window = _TASKS_PER_THREAD * max(1, self._config.workers)
-        running = as_completed()
+        running = as_completed(loop=client.loop)
 
         def submit(items: Iterable[Item]) -> None:
             for item in items:
@@ -127,22 +127,22 @@ def _result(future: Any) -> Any:
 
 @contextlib.contextmanager
 def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
-    threads = str(config.threads_per_worker)
-    with _no_main_module(), _environment(dict.fromkeys(_THREAD_VARIABLES, threads)):
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(config.threads_per_worker))
+    with _no_main_module(), _environment(threads):
         import dask
-
-        # Forked from one process that holds the imports, workers share them. Read when distributed loads.
-        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
         import distributed
-        from distributed.utils import mp_context
+        from distributed.utils import get_mp_context
 
-        environment = dict.fromkeys(_THREAD_VARIABLES, threads)
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment})
-        if mp_context.get_start_method() == "forkserver":
-            mp_context.set_forkserver_preload(["distributed", *preload])
-        with _cluster(config) as cluster, distributed.Client(cluster, set_as_default=False) as client:
-            client.wait_for_workers(1)
-            yield client
+        settings = {
+            # Forked from one process that holds the imports, workers share them.
+            "distributed.worker.multiprocessing-method": "forkserver",
+            "distributed.nanny.pre-spawn-environ": threads,
+        }
+        with dask.config.set(settings):
+            get_mp_context().set_forkserver_preload(["distributed", *preload])
+            with _cluster(config) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(1)
+                yield client
 
 
 @contextlib.contextmanager
