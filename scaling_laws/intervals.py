@@ -74,8 +74,12 @@ class ProfileCurve:
         return Interval(best, low, high, level)
 
     def _crossing(self, left: int, right: int, cut: float) -> float:
-        """Return where the cost crosses the cut between two scanned values, linear in the logarithm."""
+        """Return where the cost crosses the cut between two scanned values, by interpolation."""
         a, b = self.cost[left], self.cost[right]
         share = (cut - a) / (b - a)
-        logs = np.log(self.values[[left, right]])
-        return float(np.exp(logs[0] + share * (logs[1] - logs[0])))
+        start, end = float(self.values[left]), float(self.values[right])
+        if np.isinf(end):
+            return start
+        if min(start, end) <= 0:
+            return start + share * (end - start)
+        return start * float((end / start) ** share)

@@ -143,9 +143,11 @@ class RepetitionFit:
         self.warnings_ = flags_of_fit(problem, full[0], errors, self.correlation_, self.parameter_names_)
 
 
-def solve(problem: PoolProblem, errors: Floats, starts: Floats) -> BatchedSolution:
-    """Refine free parameters (B, n_free) against errors (B, n_runs)."""
+def solve(problem: PoolProblem, errors: Floats, starts: Floats, pinned: int | None = None) -> BatchedSolution:
+    """Refine free parameters (B, n_free) against errors (B, n_runs); column ``pinned`` stays at its start."""
     lower, upper = (bound[:, problem.free] for bound in problem.bounds(errors))
+    if pinned is not None:
+        lower[:, pinned] = upper[:, pinned] = starts[:, pinned]
     return least_squares_batch(
         lambda parameters, rows: problem.residuals(parameters, errors[rows]),
         starts,
@@ -230,7 +232,8 @@ def _covariance(problem: PoolProblem, free_parameters: Floats, errors: Floats) -
     if spare <= 0 or not inside.any():
         return covariance
     design = jacobian[0][:, inside]
-    scale = np.abs(natural_parameters(problem, problem.expand(free_parameters[None]))[0, problem.free])
+    # Natural parameters are exponentials (b = -e^theta, so its derivative is b itself), but for d.
+    scale = natural_parameters(problem, problem.expand(free_parameters[None]))[0, problem.free]
     if problem.free[-1]:
         scale[-1] = 1.0
     scale = scale[inside]
