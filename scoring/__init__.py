@@ -1,0 +1,1 @@
+"""One number: image decoding, encoders and the scores made of their vectors."""

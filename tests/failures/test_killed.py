@@ -1,0 +1,83 @@
+"""A run killed with SIGKILL, at any point, ends in the same bytes when it is run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pools import config, result_bytes, write_config, write_raw_pool
+
+
+def start(file: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "curate.cli", "run", str(file), "--json"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def run_and_kill(file: Path, after_events: int) -> bool:
+    """Start a run and kill all of it after so many events; tell whether it was still at work."""
+    process = start(file)
+    assert process.stderr is not None
+    for _ in range(after_events):
+        if not process.stderr.readline():
+            break
+    alive = process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    return alive
+
+
+def finish(file: Path) -> None:
+    process = start(file)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def undisturbed(pool: Path, home: Path) -> dict[str, dict[str, str]]:
+    finish(write_config(home / "curate.yaml", config(pool, home)))
+    return result_bytes(home)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_events", [1, 3, 5, 7, 9, 12, 15, 18, 20, 22])
+def test_a_killed_run_ends_in_the_same_bytes(tmp_path: Path, after_events: int) -> None:
+    pool = write_raw_pool(tmp_path / "pool")
+    file = write_config(
+        tmp_path / "killed/curate.yaml", config(pool, tmp_path / "killed", engine={"workers": 2})
+    )
+    assert run_and_kill(file, after_events)
+    finish(file)
+    assert result_bytes(tmp_path / "killed") == undisturbed(pool, tmp_path / "undisturbed")
+
+
+def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:
+    pool = write_raw_pool(tmp_path / "pool", n_shards=3)
+    file = write_config(tmp_path / "killed/curate.yaml", config(pool, tmp_path / "killed"))
+    for after_events in (2, 4, 6):
+        run_and_kill(file, after_events)
+    finish(file)
+    assert result_bytes(tmp_path / "killed") == undisturbed(pool, tmp_path / "undisturbed")
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    pool = write_raw_pool(tmp_path / "pool")
+    file = write_config(tmp_path / "curate.yaml", config(pool, tmp_path))
+    first = start(file)
+    assert first.stderr is not None
+    first.stderr.readline()  # the first event: it owns the folder now
+    os.killpg(first.pid, signal.SIGSTOP)
+    second = start(file)
+    _, errors = second.communicate(timeout=60)
+    os.killpg(first.pid, signal.SIGCONT)
+    first.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "another run works in" in errors
+    assert "Traceback" not in errors
+    assert first.returncode == 0
