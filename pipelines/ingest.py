@@ -158,7 +158,7 @@ def _examine(member: Member, pixels: str, limits: Limits) -> dict[str, Any]:
         if pixels != "header":
             image = decode_rgb(member.data, max_pixels=limits.pixels)
             if pixels == "hash":
-                facts["pixels"] = xxhash.xxh3_128_hexdigest(image, seed=image.shape[1])
+                facts["pixels"] = xxhash.xxh3_128_hexdigest(image.data, seed=image.shape[1])
     except ImageProblem as problem:
         facts |= {"problem": problem.reason, "detail": str(problem)}
     return facts

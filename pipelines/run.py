@@ -65,6 +65,8 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
     output = Folder(resolve(config.output.shards, base))
     with own(run):
         publish.refuse_foreign(output, run)
+        run.sweep()
+        output.sweep()
         _announce(shards, emit)
         try:
             with Engine(config.engine, _preload(stages)) as engine:

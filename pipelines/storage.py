@@ -14,6 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 COPY_BYTES = 8 << 20
+_PARTIAL = ".curate-partial"
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -98,20 +99,26 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             fs.rm_file(path)
 
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half-written; only for the owner of the folder."""
+        if is_local(self.url):
+            for partial in Path(self.url).rglob(f"*{_PARTIAL}"):
+                partial.unlink(missing_ok=True)
+
     def files(self) -> list[str]:
         """Return the names of all files below this folder, sorted; half-written ones are left out."""
         fs, root = filesystem(self.url)
         with contextlib.suppress(FileNotFoundError):
             found = fs.find(root)
             names = (str(path)[len(root.rstrip("/")) + 1 :] for path in found)
-            return sorted(name for name in names if not name.endswith(".partial"))
+            return sorted(name for name in names if not name.endswith(_PARTIAL))
         return []
 
 
 @contextlib.contextmanager
 def _create_local(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
         with partial.open("wb") as stream:
             yield stream

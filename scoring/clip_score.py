@@ -30,4 +30,5 @@ def clip_score(image: NDArray[Any], text: NDArray[Any]) -> NDArray[np.float32]:
         raise ValueError(
             f"image and text vectors should be of one shape (n, d), not {image.shape} and {text.shape}"
         )
-    return np.einsum("nd,nd->n", image.astype(np.float32), text.astype(np.float32))
+    score: NDArray[np.float32] = np.einsum("nd,nd->n", image.astype(np.float32), text.astype(np.float32))
+    return score

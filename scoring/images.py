@@ -1,34 +1,43 @@
-"""Hostile bytes in, pixels out: every way in which an image can be wrong is an `ImageProblem`."""
+"""Hostile bytes in, pixels out: every image that cannot be read whole is an `ImageProblem`, nothing else."""
 
 from __future__ import annotations
 
 import io
-import warnings
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP")  # no other decoder is ever started
 MAX_PIXELS = 100_000_000
 
+Reason = Literal["empty_image", "not_an_image", "too_many_pixels", "broken_image"]
 
-class ImageProblem(ValueError):  # noqa: N818 - a problem is set aside, not an error
+_PIL_FORMATS = ("JPEG", "PNG", "WEBP")
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class ImageProblem(ValueError):  # noqa: N818 - it is the image that has the problem
     """An image that can't be used.
 
-    `reason` is one of `empty_image`, `not_an_image`, `too_many_pixels`, `broken_image`; the message says more
-    and depends on nothing but the bytes.
+    Attributes
+    ----------
+    reason
+        `empty_image` (no bytes), `not_an_image` (no JPEG, PNG or WebP), `too_many_pixels`, or
+        `broken_image` (cut short or damaged).
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
-        self.reason = reason
+        self.reason: Reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageProblem], tuple[Reason, str]]:
+        return type(self), (self.reason, str(self))
 
 
 class ImageHeader(NamedTuple):
-    """What the first bytes say: the format by content (jpeg, png, webp), and the size in pixels."""
+    """What an image says about itself, before its pixels are decoded; width and height in pixels."""
 
     format: str
     width: int
@@ -36,94 +45,127 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
-    """Return an image's format and size without decoding it.
+    """Return the format (`jpeg`, `png` or `webp`, told by the content) and the size of an image.
 
     Raises
     ------
     ImageProblem
-        When it is empty, not an image, or larger than `max_pixels`.
+        Also when the image has more than `max_pixels` pixels.
     """
-    if not data:
-        raise ImageProblem("empty_image", "0 bytes")
-    header = _jpeg_header(data) or _pillow_header(data)
-    if header.width * header.height > max_pixels:
-        raise ImageProblem("too_many_pixels", f"{header.width} x {header.height}, at most {max_pixels:,}")
-    return header
+    format = _sniff(data)
+    size = _jpeg_size(data) if format == "jpeg" else None
+    if size is None:
+        with _open(data) as image:
+            size = image.size
+    if size[0] * size[1] > max_pixels:
+        raise ImageProblem("too_many_pixels", f"{size[0]}x{size[1]} is more than {max_pixels:,} pixels")
+    return ImageHeader(format, *size)
 
 
 def decode_rgb(
     data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None
 ) -> NDArray[np.uint8]:
-    """Return an image's pixels, uint8, shape (height, width, 3).
+    """Return the pixels of an image, uint8 of shape (height, width, 3).
 
-    The first frame of an animation; palettes, grey, alpha and 16 bits become RGB as Pillow's `convert("RGB")`
-    makes them, which is what open_clip does.
+    Transparency is dropped, not composed with a background, as in PIL's `convert("RGB")`, which open_clip
+    uses; 16-bit grey keeps its upper eight bits. The EXIF orientation is left alone; of an animation, the
+    first frame is returned.
 
     Parameters
     ----------
     data
-        A JPEG, PNG or WebP file.
+        A whole JPEG, PNG or WebP file.
     max_pixels
-        A larger image is refused before anything is decoded.
+        Largest width times height that is decoded.
     min_side
-        Decode a JPEG at an eighth to the full size, the least whose shorter side is no less than this.
+        A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, so far as its shorter side, in pixels, stays
+        at least this long. Without it, every image has its full size.
 
     Raises
     ------
     ImageProblem
-        When it can't be decoded whole.
+        Whatever is wrong. A truncated image is `broken_image`, however much of it could be seen.
     """
     header = read_header(data, max_pixels=max_pixels)
     if header.format == "jpeg":
-        side = min_side or 0
-        try:
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                data, "RGB", min_height=side, min_width=side, min_factor=1
-            )
+        pixels = _decode_jpeg(data, header, min_side)
+        if pixels is not None:
             return pixels
-        except Exception:  # noqa: S110
-            pass  # CMYK, or a flaw that libjpeg calls out: Pillow decides whether the image is whole
-    return _pillow_pixels(data, header, min_side)
+    return np.array(decode_pil(data, max_pixels=max_pixels))
 
 
-def _jpeg_header(data: bytes) -> ImageHeader | None:
-    if data[:2] != b"\xff\xd8":
-        return None
+def decode_pil(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return an image as PIL decodes it, in mode RGB; for the rest see `decode_rgb`.
+
+    Raises
+    ------
+    ImageProblem
+        Whatever is wrong.
+    """
+    read_header(data, max_pixels=max_pixels)
+    with _open(data) as image:
+        try:
+            image.load()
+            return _to_rgb(image)
+        except Exception as error:  # decoders raise whatever they like, MemoryError and SyntaxError too
+            raise ImageProblem("broken_image", _first_line(error)) from error
+
+
+def _sniff(data: bytes) -> str:
+    if not data:
+        raise ImageProblem("empty_image", "no bytes")
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "webp"
+    raise ImageProblem("not_an_image", f"neither JPEG, PNG nor WebP; starts with {data[:12]!r}")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except Exception:  # ValueError, and KeyError for colour spaces it has no name for
+    except Exception:  # PIL knows some headers that libjpeg-turbo's wrapper refuses
         return None
-    return ImageHeader("jpeg", width, height)
+    return width, height
 
 
-def _pillow_header(data: bytes) -> ImageHeader:
-    with _open(data) as image:
-        assert image.format is not None
-        return ImageHeader(image.format.lower(), image.width, image.height)
+def _decode_jpeg(data: bytes, header: ImageHeader, min_side: int | None) -> NDArray[np.uint8] | None:
+    """Return the pixels, or None where simplejpeg refuses: it does so for flaws that PIL passes over."""
+    factor = 1
+    # Only these factors have a fast inverse transform in libjpeg-turbo; 5/8 takes longer than all of it.
+    while min_side and factor < 8 and min(header.width, header.height) >= 2 * factor * min_side:
+        factor *= 2
+    height, width = -(-header.height // factor), -(-header.width // factor)
+    try:
+        if simplejpeg.decode_jpeg_header(data)[2] == "CMYK":
+            return None  # printers' inks: PIL knows Adobe's inverted ones, and is the reference
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "RGB", min_height=height, min_width=width, min_factor=factor
+        )
+    except Exception:
+        return None
+    return pixels
 
 
 def _open(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the limit on pixels is our own, and is checked next
-        try:
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError:
-            raise ImageProblem("too_many_pixels", "more than Pillow opens") from None
-        except Exception:
-            raise ImageProblem("not_an_image", f"no JPEG, PNG or WebP: starts with {data[:8]!r}") from None
+    try:
+        return Image.open(io.BytesIO(data), formats=_PIL_FORMATS)
+    except _BOMBS as error:
+        raise ImageProblem("too_many_pixels", _first_line(error)) from error
+    except Exception as error:
+        raise ImageProblem("broken_image", _first_line(error)) from error
 
 
-def _pillow_pixels(data: bytes, header: ImageHeader, min_side: int | None) -> NDArray[np.uint8]:
-    with _open(data) as image:
-        try:
-            if min_side and header.format == "jpeg":
-                scale = min(header.width, header.height) // min_side
-                image.draft("RGB", (header.width // max(1, scale), header.height // max(1, scale)))
-            return np.asarray(image.convert("RGB"))
-        except Exception as error:  # Pillow's decoders raise whatever comes to them
-            raise ImageProblem("broken_image", _what(error)) from None
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # PIL's own conversion would make all but the darkest pixels white
+        levels = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
-def _what(error: Any) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if " at 0x" not in text else type(error).__name__
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
