@@ -99,16 +99,18 @@ def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> No
 def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Curate: do what is missing of a run, write the new shards, and account for every sample."""
     from curate import api
+    from curate.config import load
     from curate.events import progress
     from curate.show import funnel
 
+    name = load(config, set_ or ())[0].name
     with progress(Console(stderr=True)) as shown:
         result = api.run(config, set_ or (), shown)
     if as_json:
         print(json.dumps(result.as_dict()))
         return
     console = Console()
-    funnel(console, config.stem, result.samples, result.dropped, result.set_aside, result.kept)
+    funnel(console, name, result.samples, result.dropped, result.set_aside, result.kept)
     console.print(f"written to {result.output} in {result.seconds:g} s", highlight=False, soft_wrap=True)
 
 

@@ -50,7 +50,9 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
     stages = plan(config).stages
     pool_bytes = sum(shard.size for shard in shards)
     assert isinstance(stages[0], Ingest)
-    table, n_bytes, seconds = _look(max(shards, key=lambda shard: shard.size), stages[0])
+    largest = max(shards, key=lambda shard: shard.size)
+    _look(largest, stages[0], n_members=3)  # the first image pays for the decoders' start
+    table, n_bytes, seconds = _look(largest, stages[0], _LOOK_MEMBERS)
     counted = _counted(shards)
     samples = counted if counted is not None else round(pool_bytes * len(table) / max(1, n_bytes))
     workers = max(1, config.engine.workers)
@@ -72,11 +74,11 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
     )
 
 
-def _look(shard: Shard, stage: Ingest) -> tuple[pa.Table, int, float]:
+def _look(shard: Shard, stage: Ingest, n_members: int) -> tuple[pa.Table, int, float]:
     """Ingest the beginning of a shard; return its samples, how many bytes they take, and the seconds."""
     started = time.monotonic()
     with open_stream(shard.url) as stream:
-        members = itertools.islice(read_members(stream), _LOOK_MEMBERS)
+        members = itertools.islice(read_members(stream), n_members)
         table = ingest(shard.name, members, pixels=stage.pixels, limits=stage.limits)
         return table, stream.tell(), time.monotonic() - started
 

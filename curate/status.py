@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import yaml
 
 from curate.config import load
 from pipelines.columns import ColumnStore
-from pipelines.errors import ConfigError, CurateError
-from pipelines.lock import own
+from pipelines.errors import ConfigError
+from pipelines.lock import is_owned
 from pipelines.plan import plan
 from pipelines.runner import add_tallies
 from pipelines.shards import expand
@@ -49,7 +50,7 @@ def status(run: str) -> Status:
     folder = Folder(resolve(run, "."))
     if not folder.exists("run.yaml"):
         raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
-    config, _ = load(Path(folder.path("run.yaml"))) if "://" not in folder.url else load(_mapping(folder))
+    config, _ = load(yaml.safe_load(folder.read("run.yaml")))
     shards = [shard.name for shard in expand(config.pool.shards)]
     store = ColumnStore(folder)
     stages = []
@@ -57,20 +58,4 @@ def status(run: str) -> Status:
         stamps = store.stamps(stage.name, shards)
         stages.append(StageStatus(stage.name, len(stamps), add_tallies([s.tally for s in stamps.values()])))
     output = Folder(config.output.shards)
-    return Status(config.name, len(shards), stages, _running(folder), output.exists(MANIFEST), output.url)
-
-
-def _mapping(folder: Folder) -> dict[str, Any]:
-    import yaml
-
-    content = yaml.safe_load(folder.read("run.yaml"))
-    assert isinstance(content, dict)
-    return content
-
-
-def _running(folder: Folder) -> bool:
-    try:
-        with own(folder):
-            return False
-    except CurateError:
-        return True
+    return Status(config.name, len(shards), stages, is_owned(folder), output.exists(MANIFEST), output.url)

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.errors import ConfigError, CurateError, StoppedError
+from pipelines.errors import ConfigError, StoppedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -114,15 +114,11 @@ def _result(future: Any) -> Any:
 
     try:
         return future.result()
-    except CurateError:
-        raise
     except KilledWorker as error:
         raise StoppedError(
             f"workers died again and again on one task ({error}); most often they lack memory: "
             "raise engine.memory_per_worker or lower encoder.batch_size, and run again to go on from here"
         ) from error
-    except (OSError, EOFError) as error:
-        raise StoppedError(f"{type(error).__name__}: {error}; run again to go on from here") from error
 
 
 @contextlib.contextmanager

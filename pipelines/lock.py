@@ -12,11 +12,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pipelines.errors import ConfigError
 from pipelines.storage import Folder, is_local
 
 _BEAT_SECONDS = 20.0
+_ATTEMPTS, _ATTEMPT_SECONDS = 4, 0.1
 _LOST_SECONDS = 120.0  # an owner that has not been heard of for so long is gone
 
 
@@ -36,6 +38,20 @@ def own(run: Folder) -> Iterator[None]:
         yield
 
 
+def is_owned(run: Folder) -> bool:
+    """Tell whether a run works in a folder now; nothing is written."""
+    if not is_local(run.url):
+        return _other(run) is not None
+    try:
+        with (Path(run.url) / ".lock").open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def _own_local(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +67,16 @@ def _own_local(folder: Path) -> Iterator[None]:
         stream.write(_signature())
         stream.flush()
         yield
+
+
+def _lock(stream: IO[str]) -> bool:
+    for attempt in range(_ATTEMPTS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if attempt + 1 < _ATTEMPTS:
+            time.sleep(_ATTEMPT_SECONDS)  # `is_owned` holds the lock for a moment
+    return False
 
 
 @contextlib.contextmanager
@@ -74,14 +100,20 @@ def _own_remote(folder: Folder) -> Iterator[None]:
 
 
 def _sign(folder: Folder, owner: str, *, first: bool) -> None:
-    if first:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            other = json.loads(folder.read(".lock"))
-            if time.time() - other["at"] < _LOST_SECONDS:
-                raise ConfigError(f"another run works in {folder.url} ({other['who']})")
+    if first and (other := _other(folder)):
+        raise ConfigError(f"another run works in {folder.url} ({other})")
     folder.write(".lock", json.dumps({"owner": owner, "who": _signature(), "at": time.time()}).encode())
     if first and json.loads(folder.read(".lock"))["owner"] != owner:
         raise ConfigError(f"another run started in {folder.url} at the same moment")
+
+
+def _other(folder: Folder) -> str | None:
+    """Return who signed lately, if anybody did."""
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        other = json.loads(folder.read(".lock"))
+        if time.time() - other["at"] < _LOST_SECONDS:
+            return str(other["who"])
+    return None
 
 
 def _signature() -> str:

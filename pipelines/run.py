@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines import publish
 from pipelines.columns import DECISIONS, fingerprint
 from pipelines.config import RunConfig
@@ -74,8 +76,9 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
                 runner.go(stages.stages)
                 counts = account(runner, stages)
                 _publish(runner, stages, config, output, counts, base)
-        except OSError as error:
-            raise StoppedError(f"{error}; put it right and run again to go on from here") from error
+        except (OSError, EOFError, pa.ArrowException) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise StoppedError(f"{what}; put it right and run again to go on from here") from error
     result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
     emit({"event": "done", **result.as_dict()})
     return result
