@@ -37,6 +37,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.names)
 
+    def pick(self, rows: Sequence[int]) -> Candidates:
+        """Return some of the candidates."""
+        kept = list(rows)
+        return Candidates(tuple(self.names[i] for i in kept), self.keep_ratios[kept], self.sizes[kept])
+
     def members(self, candidate: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Return the indices of the candidate's pools."""
         return np.flatnonzero(self.keep_ratios[candidate])

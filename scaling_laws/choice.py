@@ -107,7 +107,7 @@ def choose(
     keep_ratios: Sequence[float] = (1.0,),
     draws: FittedPools | None = None,
     noise_sd: float | None = None,
-    baselines: Mapping[str, FittedPools] | None = None,
+    baselines: Mapping[str, FittedPools | str] | None = None,
     scan: tuple[float, float] | None = None,
     limits: RangeLimits | None = None,
     force: bool = False,
@@ -128,7 +128,8 @@ def choose(
     noise_sd
         Run-to-run standard deviation of the error; a smaller margin is no difference.
     baselines
-        Fits by other laws, by name: the choice that each would make, and its error under this law.
+        Other rules by name, as from `fit_baselines`: a fit by another law, or the pool a rule always takes.
+        The result says what each would choose, and its error under this law.
     scan
         Budgets between which to look for switches; default: from the least measured samples to the most
         allowed.
@@ -242,13 +243,18 @@ def _budget_choice(
 
 
 def _baseline_table(
-    budgets: Floats, options: Candidates, errors: Floats, baselines: Mapping[str, FittedPools]
+    budgets: Floats, options: Candidates, errors: Floats, baselines: Mapping[str, FittedPools | str]
 ) -> pd.DataFrame:
     """Return what simpler rules would choose, one row per budget and rule, with the error this law gives
     it.
     """
     largest, smallest = int(options.sizes.argmax()), int(options.sizes.argmin())
-    picks = {name: point_errors(fit, options, budgets).argmin(axis=0) for name, fit in baselines.items()}
+    picks = {}
+    for name, rule in baselines.items():
+        if isinstance(rule, FittedPools):
+            picks[name] = point_errors(rule, options, budgets).argmin(axis=0)
+        elif rule in options.names:
+            picks[name] = np.full(len(budgets), options.names.index(rule))
     picks["largest pool"] = np.full(len(budgets), largest)
     picks["smallest pool"] = np.full(len(budgets), smallest)
     rows = []

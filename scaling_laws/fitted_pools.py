@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from scaling_laws.effective_data import Floats, Form
+from scaling_laws.effective_data import Floats, Form, log_effective_samples
 from scaling_laws.mixtures import Pool
-from scaling_laws.pool_laws import make_pool_law
+from scaling_laws.pool_laws import error_from_utility, make_pool_law
 
 
 @dataclass(frozen=True)
@@ -131,3 +131,17 @@ class FittedPools:
     def pools(self) -> list[Pool]:
         """Return all pools of a single fit."""
         return [self.pool(name) for name in self.names]
+
+    def predict_draws(self, name: str, samples_seen: float) -> Floats:
+        """Return the error of one pool alone under every draw, shape (n_draws,)."""
+        index = self.names.index(name)
+        size = float(self.sizes[index])
+        n = np.full(self.n_draws, samples_seen)
+        return error_from_utility(
+            self.form,
+            log_effective_samples(n, size, self.half_lives[:, index], self.form),
+            np.log(np.minimum(n, size)),
+            self.exponents[:, index],
+            np.log(self.anchor),
+            self.irreducible,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,6 @@ class ProfileCurve:
         start, end = float(self.values[left]), float(self.values[right])
         if np.isinf(end):
             return start
-        if min(start, end) <= 0:
-            return start + share * (end - start)
-        return start * float((end / start) ** share)
+        if min(start, end) > 0:
+            return math.exp(math.log(start) + float(share) * math.log(end / start))
+        return start + float(share) * (end - start)

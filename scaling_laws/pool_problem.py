@@ -142,7 +142,10 @@ class PoolProblem:
 
         Residuals are predicted minus measured error; logarithms of both with ``loss="log_huber"``.
         """
-        predicted, jacobian = self._predict_with_jacobian(self.expand(free_parameters), with_jacobian=True)
+        full = self.expand(free_parameters)
+        # A step too far overflows; its cost is then infinite and the solver takes a shorter one.
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted, jacobian = self._predict_with_jacobian(full, with_jacobian=True)
         jacobian = jacobian[:, :, self.free]
         if self.loss == "log_huber":
             return np.log(predicted / errors), jacobian / predicted[..., None]

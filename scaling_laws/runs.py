@@ -17,8 +17,12 @@ class RunsError(ValueError):
     """A table of runs that cannot be used; the message says which row, why, and what to do."""
 
 
-def read_runs(path: str | Path, metric: Metric = "error", model: str | None = None) -> pd.DataFrame:
+def read_runs(
+    path: str | Path, metric: Metric = "error", model: str | None = None, *, one_model: bool = True
+) -> pd.DataFrame:
     """Read a table of runs from CSV, Parquet or JSON lines and check it; see `check_runs`.
+
+    With ``one_model=False`` every model is checked alone and all are returned, as a rollout takes them.
 
     Raises
     ------
@@ -39,7 +43,10 @@ def read_runs(path: str | Path, metric: Metric = "error", model: str | None = No
         table = readers[file.suffix](file)
     except (ValueError, OSError) as reason:
         raise RunsError(f"{file.name}: not readable as {file.suffix[1:]}: {reason}") from None
-    return check_runs(table, metric, model)
+    if one_model or "model" not in table:
+        return check_runs(table, metric, model)
+    models = dict.fromkeys(table["model"].dropna().astype(str))
+    return pd.concat([check_runs(table, metric, name) for name in models], ignore_index=True)
 
 
 def check_runs(table: pd.DataFrame, metric: Metric = "error", model: str | None = None) -> pd.DataFrame:

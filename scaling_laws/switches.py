@@ -45,7 +45,7 @@ def find_switches(
     found = []
     for cell in np.flatnonzero(np.diff(winners)):
         before, after = int(winners[cell]), int(winners[cell + 1])
-        pair = _pair(candidates, before, after)
+        pair = candidates.pick([before, after])
         budget = _root(pools, pair, float(grid[cell]), float(grid[cell + 1]))
         interval = Interval(budget, np.nan, np.nan, level)
         if draws is not None:
@@ -73,13 +73,6 @@ def crossings(draws: FittedPools, pair: Candidates, grid: Floats, near: float) -
     # Without an upward crossing, the side that wins over more of the range says on which side it lies.
     beyond = np.where(np.median(gap, axis=0) <= 0, np.inf, -np.inf)
     return np.where(np.isfinite(value), np.exp(np.where(np.isfinite(value), value, 0.0)), beyond)
-
-
-def _pair(candidates: Candidates, before: int, after: int) -> Candidates:
-    rows = [before, after]
-    return Candidates(
-        tuple(candidates.names[i] for i in rows), candidates.keep_ratios[rows], candidates.sizes[rows]
-    )
 
 
 def _root(pools: FittedPools, pair: Candidates, low: float, high: float) -> float:
