@@ -1,7 +1,8 @@
 """Read a tar as a stream: USTAR, GNU and PAX names and sizes, the good prefix of a cut file.
 
-Reading goes on behind damage at the next header whose checksum holds, so that what stands after a bad
-stretch is not lost with it. Nothing is unpacked, no link is followed, and no name is used as a path.
+Reading goes on behind damage at the next header whose checksum holds, at whatever byte it starts, so that
+what stands after a bad stretch is not lost with it. Nothing is unpacked, no link is followed, and no name
+is used as a path.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ BLOCK = 512
 REGULAR = frozenset(b"0\x007")
 MAX_HEADER_TEXT = 1 << 20  # a long name or a PAX record is never longer than this in good faith
 _SKIP_BYTES = 1 << 20
+_WINDOW = 1 << 16  # how much is searched at a time for the next header
+_MAGIC_AT = 257  # where in a header `ustar` stands
 _ZEROS = bytes(BLOCK)
 
 
@@ -63,14 +66,14 @@ def read_members(stream: IO[bytes], *, max_member_bytes: int = 1 << 28) -> Itera
 def _members(tar: _Stream, max_member_bytes: int) -> Iterator[Member | Damage]:
     overrides: dict[str, str] = {}
     while block := tar.read_up_to(BLOCK):
-        if block == _ZEROS:
+        if block == _ZEROS[: len(block)]:
             continue
         start = tar.position - len(block)
         header = _parse(block)
         if header is None:
             yield Damage(start, overrides.get("path"), "no valid tar header here")
             overrides = {}
-            tar.seek_header()
+            tar.seek_header(block)
             continue
         if header.kind in b"xLK":
             overrides |= _extension(tar, header)
@@ -85,6 +88,8 @@ def _members(tar: _Stream, max_member_bytes: int) -> Iterator[Member | Damage]:
             yield Member(name, offset, size, tar.data(name, size, max_member_bytes))
         elif header.kind not in b"123456":  # links, devices and folders carry no data
             tar.skip(name, size)
+    if overrides:
+        raise _CutError(overrides.get("path"))
 
 
 def _size(overrides: dict[str, str], header: _Header) -> int:
@@ -97,7 +102,7 @@ def _parse(block: bytes) -> _Header | None:
     if len(block) < BLOCK:
         return None
     stored = _number(block[148:156])
-    if stored != sum(block) - sum(block[148:156]) + 256:
+    if stored is None or stored not in _checksums(block):
         return None
     size = _number(block[124:136])
     if size is None or size < 0:
@@ -108,11 +113,18 @@ def _parse(block: bytes) -> _Header | None:
     return _Header(_text(name), size, block[156])
 
 
+def _checksums(block: bytes) -> tuple[int, int]:
+    """Return the sum of a header's bytes with its own field blank, and as old tars add them up, signed."""
+    rest = block[:148] + block[156:]
+    total = sum(rest) + 8 * ord(" ")
+    return total, total if rest.isascii() else total - 256 * sum(byte > 127 for byte in rest)
+
+
 def _number(field: bytes) -> int | None:
-    """Return a tar number: octal digits, or base 256 where the first bit is set (sizes past 8 GiB)."""
-    if field[0] & 0x80:
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    digits = field.rstrip(b"\0 ").lstrip()
+    """Return a tar number: octal digits, or base 256 behind a byte 0x80 (sizes past 8 GiB)."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.partition(b"\0")[0].strip()
     try:
         return int(digits, 8) if digits else 0
     except ValueError:
@@ -153,10 +165,11 @@ class _Stream:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._read: Callable[[int], bytes] = stream.read
+        self._ahead = b""  # read already, and still to come
         self.position = 0
 
     def read_up_to(self, size: int) -> bytes:
-        data = self._read(size)
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
         while len(data) < size and (more := self._read(size - len(data))):
             data += more
         self.position += len(data)
@@ -181,20 +194,16 @@ class _Stream:
                 raise _CutError(name)
             left -= got
 
-    def seek_header(self) -> None:
-        """Move to the next block that is a header with a good checksum and magic, or to the end."""
-        while block := self.read_up_to(BLOCK):
-            if block[257:262] == b"ustar" and _parse(block) is not None:
-                self._push_back(block)
-                return
-
-    def _push_back(self, block: bytes) -> None:
-        rest = self._read
-        self.position -= len(block)
-
-        def read(size: int) -> bytes:
-            assert size == len(block), "a header is read first"
-            self._read = rest
-            return block
-
-        self._read = read
+    def seek_header(self, bad: bytes) -> None:
+        """Move from a bad block to the next header with a good checksum and magic, wherever it starts."""
+        window, magic = bad[1:] + self.read_up_to(_WINDOW), _MAGIC_AT - 1
+        while len(window) >= BLOCK:
+            while (magic := window.find(b"ustar", magic + 1)) >= 0:
+                start = magic - _MAGIC_AT
+                if _parse(window[start : start + BLOCK]) is not None:
+                    self._ahead = window[start:] + self._ahead
+                    self.position -= len(window) - start
+                    return
+            # A header may begin in this window and end in the next.
+            more = self.read_up_to(_WINDOW)
+            window, magic = (window[1 - BLOCK :] + more, _MAGIC_AT - 1) if more else (b"", 0)
