@@ -66,11 +66,11 @@ class TerminalProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed:>6}/{task.total} shards"),
-            TextColumn("{task.fields[rate]:>14}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=14),
+            TextColumn("{task.completed:>3}/{task.total}"),
+            TextColumn("{task.fields[rate]:>9}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
             console=console,
         )
@@ -91,10 +91,13 @@ class TerminalProgress:
             case "shard":
                 self._samples += event["samples"]
                 rate = self._samples / max(1e-9, time.monotonic() - self._started)
-                self._bars.update(self._task, advance=1, rate=f"{rate:,.0f} samples/s")
+                self._bars.update(self._task, advance=1, rate=f"{rate:,.0f} /s")
             case "stage_done":
-                note = f"{event['kept']:,} of {event['samples']:,} go on"
-                self._bars.update(self._task, note=note if event["new"] else f"{note} (done before)")
+                note = f"{event['kept']:,} of {event['samples']:,} samples go on"
+                self._bars.update(self._task, note=note)
+            case "engine":
+                self._started = time.monotonic()  # the rate is of the work, not of the workers' start
+                self._console.print(f"{event['workers']} workers started in {event['seconds']:.1f} s")
             case "warning":
                 self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
 

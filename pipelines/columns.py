@@ -87,9 +87,8 @@ class ColumnStore:
         """Write one stage's columns of one shard, whole or not at all, and return its stamp."""
         stamp = Stamp(made_from, digest(table), tally(table))
         sink = io.BytesIO()
-        pq.write_table(
-            table.replace_schema_metadata({_STAMP: json.dumps(stamp.__dict__)}), sink, compression="zstd"
-        )
+        metadata = {**(table.schema.metadata or {}), _STAMP: json.dumps(stamp.__dict__)}
+        pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
         self._folder.write(_path(stage, shard), sink.getvalue())
         return stamp
 

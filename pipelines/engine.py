@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -58,11 +59,19 @@ class Engine:
         Where to run.
     preload
         Modules that workers on this machine import once and share.
+    emit
+        Told when the workers have started, and after how many seconds.
     """
 
-    def __init__(self, config: EngineConfig, preload: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        preload: Iterable[str] = (),
+        emit: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:
         self._config = config
         self._preload = [*preload]
+        self._emit = emit
         self._stack = contextlib.ExitStack()
         self._client: Any = None
 
@@ -98,7 +107,10 @@ class Engine:
 
     def _connected(self) -> Any:
         if self._client is None:
+            started = time.monotonic()
             self._client = self._stack.enter_context(_client(self._config, self._preload))
+            seconds = round(time.monotonic() - started, 2)
+            self._emit({"event": "engine", "workers": self._config.workers, "seconds": seconds})
         return self._client
 
     def __enter__(self) -> Self:

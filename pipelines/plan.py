@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError
 from pipelines.stage import Stage
 from pipelines.stages.decide import Decide
 from pipelines.stages.duplicates import DuplicatesStage
-from pipelines.stages.embed import Embed
+from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.filter import FilterStage
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
 from pipelines.stages.score import Score
@@ -83,6 +83,7 @@ def _add_score(plan: Plan, config: RunConfig, score: ScoreConfig, where: str) ->
     if score.name in plan.sources:
         raise ConfigError(f"{where}: the score {score.name!r} is there already")
     if "image" not in plan.sources:
+        encoder_identity(config.encoder)  # its files are there, or nothing starts
         plan.stages.append(Embed(config.encoder, plan.last, "ingest", config.pool.limits.pixels))
         plan.sources |= {"image": "embed", "text": "embed"}
     stage = Score(score.name, gate=plan.last, vectors="embed")

@@ -71,7 +71,7 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         output.sweep()
         _announce(shards, emit)
         try:
-            with Engine(config.engine, _preload(stages)) as engine:
+            with Engine(config.engine, _preload(stages), emit) as engine:
                 runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
                 runner.go(stages.stages)
                 counts = account(runner, stages)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipelines.storage import open_stream
 from pipelines.tar_reader import Member, read_members
 
@@ -44,3 +48,14 @@ def read_pairs(url: str) -> Iterator[tuple[str, bytes, str]]:
                 captions.setdefault(key, member.data.decode("utf-8", "replace"))
             if key in images and key in captions:
                 yield key, images.pop(key), captions.pop(key)
+
+
+def byte_ranges(column: pa.ChunkedArray) -> Iterator[list[tuple[str, int, int]]]:
+    """Yield the members of each sample, as ingest wrote them: (suffix, offset, size), the image first."""
+    lists = column.combine_chunks()
+    flat = lists.flatten()
+    suffix, offset, size = (flat.field(name).to_pylist() for name in ("suffix", "offset", "size"))
+    members = list(zip(suffix, offset, size, strict=True))
+    ends = np.cumsum(pc.list_value_length(lists).to_numpy())
+    for first, last in zip([0, *ends[:-1]], ends, strict=False):
+        yield members[first:last]

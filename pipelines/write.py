@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.columns import DECISIONS, fingerprint
 from pipelines.layout import NewShard, Slice, layout
 from pipelines.runner import Runner
+from pipelines.samples import byte_ranges
 from pipelines.shards import refuse_changed
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder, RangeReader
@@ -127,7 +127,7 @@ def _copy(part: Slice, shard: NewShard, start: int, tar: TarWriter, writer: Writ
     samples = columns.rows(rows, {"members": "ingest", "key": "ingest", **writer.sources})
     keys = [_key(shard, start + n, writer.samples_per_shard) for n in range(len(rows))]
     with RangeReader(part.shard.url) as source:
-        for key, members in zip(keys, _members(samples["members"]), strict=True):
+        for key, members in zip(keys, byte_ranges(samples["members"]), strict=True):
             for suffix, offset, size in members:
                 tar.add(f"{key}.{suffix}", source.read(offset, size))
     copied = {name: samples[name] for name in writer.sources if name != "caption"}
@@ -141,17 +141,6 @@ def _copy(part: Slice, shard: NewShard, start: int, tar: TarWriter, writer: Writ
             "source_key": samples["key"],
         }
     )
-
-
-def _members(column: pa.ChunkedArray) -> Iterator[list[tuple[str, int, int]]]:
-    """Yield each sample's members as (suffix, offset, size)."""
-    lists = column.combine_chunks()
-    flat = lists.flatten()
-    suffix, offset, size = (flat.field(name).to_pylist() for name in ("suffix", "offset", "size"))
-    members = list(zip(suffix, offset, size, strict=True))
-    ends = np.cumsum(pc.list_value_length(lists).to_numpy())
-    for first, last in zip([0, *ends[:-1]], ends, strict=False):
-        yield members[first:last]
 
 
 def _key(shard: NewShard, index: int, samples_per_shard: int) -> str:

@@ -51,3 +51,24 @@ def write_pool(folder: Path, n_shards: int = 3, per_shard: int = 8) -> Path:
         seeds = range(shard * per_shard, (shard + 1) * per_shard)
         write_shard(folder / f"{shard:05d}.tar", ((f"{seed:09d}", sample(seed)) for seed in seeds))
     return folder
+
+
+def write_encoder(folder: Path, seed: int = 0) -> str:
+    """Write a tiny CLIP with random weights as a model folder; return what a configuration calls it."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    content = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    return f"local-dir:{folder}"

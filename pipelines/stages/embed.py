@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.errors import ConfigError
+from pipelines.samples import byte_ranges
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import RangeReader
-from scoring.encoder_spec import EncoderSpec, identity
+from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Embed(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return what decides the vectors: the model, its weights and its transform, not its batch size."""
-        return {"encoder": identity(self.spec), "max_pixels": self.max_pixels}
+        return {"encoder": encoder_identity(self.spec), "max_pixels": self.max_pixels}
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return `image` and `text` vectors of every sample, and the problem of images that don't decode."""
@@ -44,7 +47,7 @@ class Embed(Stage):
         encoder = _encoder(self.spec)
         with RangeReader(columns.shard.url) as tar:
             encoded = encoder.encode(_pairs(samples, tar), max_pixels=self.max_pixels)
-        return pa.table(
+        table = pa.table(
             {
                 "row": samples["row"],
                 "image": _vectors(encoded.image),
@@ -52,16 +55,28 @@ class Embed(Stage):
                 "problem": pa.array(encoded.problems, pa.string()),
             }
         )
+        # By content, not by path: the same weights elsewhere make the same file.
+        made_by = {**encoder.provenance, **encoder_identity(self.spec)}
+        del made_by["name"]
+        return table.replace_schema_metadata({"encoder": json.dumps(made_by, sort_keys=True)})
 
 
 def _pairs(samples: pa.Table, tar: RangeReader) -> Iterator[tuple[bytes, str]]:
-    for members, caption in zip(samples["members"], samples["caption"], strict=True):
-        image = members[0]
-        yield tar.read(image["offset"].as_py(), image["size"].as_py()), caption.as_py()
+    for members, caption in zip(byte_ranges(samples["members"]), samples["caption"].to_pylist(), strict=True):
+        _, offset, size = members[0]
+        yield tar.read(offset, size), caption
 
 
 def _vectors(matrix: np.ndarray[Any, np.dtype[np.float16]]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
+
+
+def encoder_identity(spec: EncoderSpec) -> dict[str, Any]:
+    """Return what decides an encoder's vectors; `ConfigError` when its files are not there."""
+    try:
+        return identity(spec)
+    except EncoderError as error:
+        raise ConfigError(f"encoder.{error}") from None
 
 
 @cache
@@ -69,4 +84,7 @@ def _encoder(spec: EncoderSpec) -> Any:
     # Once per worker process; torch is imported here and nowhere earlier.
     from scoring.encoder import Encoder
 
-    return Encoder.load(spec)
+    try:
+        return Encoder.load(spec)
+    except EncoderError as error:
+        raise ConfigError(f"encoder: {error}") from None
