@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Embed(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return `image` and `text` vectors of every sample, and the problem of images that don't decode."""
         samples = columns.survivors(self.gate, dict.fromkeys(["members", "caption"], self.source))
-        encoder = _encoder(self.spec)
+        encoder = _encoder(self.spec, json.dumps(encoder_identity(self.spec)))
         with RangeReader(columns.shard.url) as tar:
             encoded = encoder.encode(_pairs(samples, tar), max_pixels=self.max_pixels)
         table = pa.table(
@@ -79,9 +79,10 @@ def encoder_identity(spec: EncoderSpec) -> dict[str, Any]:
         raise ConfigError(f"encoder.{error}") from None
 
 
-@cache
-def _encoder(spec: EncoderSpec) -> Any:
-    # Once per worker process; torch is imported here and nowhere earlier.
+@lru_cache(maxsize=1)
+def _encoder(spec: EncoderSpec, identity: str) -> Any:
+    """Load an encoder once per worker process; `identity` sees to it that new weights are loaded anew."""
+    # torch is imported here and nowhere earlier.
     from scoring.encoder import Encoder
 
     try:
