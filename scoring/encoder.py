@@ -1,0 +1,195 @@
+"""Image and text vectors of one encoder, the decoding done ahead of the model."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+
+from scoring.ahead import work_ahead
+from scoring.encoder_spec import EncoderError, EncoderSpec
+from scoring.images import MAX_PIXELS, ImageProblem
+from scoring.model_loading import LoadedModel, Tokenizer, load_model
+from scoring.transform import Preprocessing, make_transform
+
+_PIECE = 32  # samples that a thread takes at once
+_BATCHES_AHEAD = 2
+_CHARACTERS_PER_TOKEN = 64  # no tokenizer looks at more: a caption of megabytes costs what a long one does
+
+
+class Encoded(NamedTuple):
+    """What an encoder made of n samples, in their order.
+
+    `image` and `text` are float16 of shape (n, d), rows of length 1; where an image could not be read, its
+    row is zero and `problems` holds the reason (else None).
+    """
+
+    image: NDArray[np.float16]
+    text: NDArray[np.float16]
+    problems: list[str | None]
+
+
+class _Prepared(NamedTuple):
+    tokens: torch.Tensor
+    image: torch.Tensor | None
+    problem: str | None
+
+
+class Encoder:
+    """An image-text encoder; load it once with `Encoder.load`.
+
+    Attributes
+    ----------
+    dim
+        Width of its vectors.
+    provenance
+        What made the vectors, as JSON values: name, pretrained, weights_sha256, transform, precision,
+        versions.
+    """
+
+    def __init__(self, spec: EncoderSpec, loaded: LoadedModel, device: torch.device) -> None:
+        self.dim = loaded.dim
+        self._spec = spec
+        self._model = loaded.model
+        self._tokenizer = loaded.tokenizer
+        self._tokenizing = threading.Lock()  # some tokenizers of Hugging Face are not for two threads
+        self._device = device
+        preprocessing = Preprocessing.of(loaded.model)
+        self._transform = make_transform(preprocessing, spec.resize)
+        self.provenance: dict[str, object] = {
+            "name": spec.model,
+            "pretrained": spec.pretrained,
+            "weights_sha256": loaded.weights_sha256,
+            "transform": {**preprocessing.as_dict(), "resize": spec.resize},
+            "precision": spec.precision,
+            "open_clip": open_clip.__version__,
+            "torch": torch.__version__,
+        }
+
+    @classmethod
+    def load(cls, spec: EncoderSpec, *, base: Path | None = None) -> Encoder:
+        """Load the encoder that a specification names; relative paths in it start at `base`.
+
+        Raises
+        ------
+        EncoderError
+            When it is not there or can't be right.
+        """
+        device = _device(spec.device)
+        return cls(spec, load_model(spec, device, base=base), device)
+
+    def encode(self, pairs: Iterable[tuple[bytes, str]], *, max_pixels: int = MAX_PIXELS) -> Encoded:
+        """Return the vectors of images and their captions.
+
+        Only the batches in work are in memory, beside the vectors. A row may differ in its last bits with
+        the batch size and with its neighbours in the batch; nothing outside the call has a say.
+
+        Parameters
+        ----------
+        pairs
+            (image bytes, caption) of each sample; may be endless in size, it is read as it is needed.
+        max_pixels
+            Images with more pixels are not decoded; their problem is `too_many_pixels`.
+        """
+        images, texts, problems = [], [], []
+        for batch in self._batches(pairs, max_pixels):
+            whole = np.array([sample.image is not None for sample in batch])
+            image = np.zeros((len(batch), self.dim), np.float16)
+            if whole.any():
+                stack = torch.stack([sample.image for sample in batch if sample.image is not None])
+                image[whole] = self.encode_images(stack)
+            images.append(image)
+            texts.append(self.encode_tokens(torch.stack([sample.tokens for sample in batch])))
+            problems += [sample.problem for sample in batch]
+        if not problems:
+            return Encoded(np.zeros((0, self.dim), np.float16), np.zeros((0, self.dim), np.float16), [])
+        return Encoded(np.concatenate(images), np.concatenate(texts), problems)
+
+    def prepare_image(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
+        """Return one image as `encode_images` takes it in stacks; raises `ImageProblem`."""
+        return self._transform.read(data, max_pixels=max_pixels)
+
+    def prepare_texts(self, captions: list[str]) -> torch.Tensor:
+        """Return the tokens of captions, int64 of shape (n, context length)."""
+        with self._tokenizing:
+            return _tokenize(self._tokenizer, captions)
+
+    @torch.inference_mode()
+    def encode_images(self, images: torch.Tensor) -> NDArray[np.float16]:
+        """Return the vectors of prepared images, float16 of shape (n, d)."""
+        ready = self._transform.finish(images.to(self._device, non_blocking=True))
+        if self._spec.precision == "bfloat16":
+            ready = ready.to(torch.bfloat16)
+        return _normalised(self._model.encode_image(ready))
+
+    @torch.inference_mode()
+    def encode_tokens(self, tokens: torch.Tensor) -> NDArray[np.float16]:
+        """Return the vectors of tokenized captions, float16 of shape (n, d)."""
+        return _normalised(self._model.encode_text(tokens.to(self._device, non_blocking=True)))
+
+    def _batches(self, pairs: Iterable[tuple[bytes, str]], max_pixels: int) -> Iterator[list[_Prepared]]:
+        size = self._spec.batch_size
+        piece = min(_PIECE, size)
+
+        def prepare(samples: list[tuple[bytes, str]]) -> list[_Prepared]:
+            tokens = self.prepare_texts([caption for _, caption in samples])
+            return [
+                _Prepared(row, *self._try_image(data, max_pixels))
+                for (data, _), row in zip(samples, tokens, strict=True)
+            ]
+
+        depth = _BATCHES_AHEAD * -(-size // piece)
+        pieces = work_ahead(_batched(pairs, piece), prepare, threads=_threads(), depth=depth)
+        return _batched(itertools.chain.from_iterable(pieces), size)
+
+    def _try_image(self, data: bytes, max_pixels: int) -> tuple[torch.Tensor | None, str | None]:
+        try:
+            return self.prepare_image(data, max_pixels=max_pixels), None
+        except ImageProblem as problem:
+            return None, problem.reason
+
+
+def _tokenize(tokenizer: Tokenizer, captions: list[str]) -> torch.Tensor:
+    limit = _CHARACTERS_PER_TOKEN * int(getattr(tokenizer, "context_length", None) or 77)
+    # Lone surrogates, which JSON may hold, have no bytes; tokenizers work on bytes.
+    texts = [caption[:limit].encode("utf-8", "replace").decode("utf-8") for caption in captions]
+    return tokenizer(texts)
+
+
+def _normalised(vectors: torch.Tensor) -> NDArray[np.float16]:
+    """Return vectors of length 1; normalised in float32, for half precision would lose the small ones."""
+    unit = torch.nn.functional.normalize(vectors.to(torch.float32), dim=-1)
+    return np.asarray(unit.to(torch.float16).cpu())
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _threads() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, usable))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise EncoderError(
+            f"device: {name!r} is not usable here ({reason}); auto takes what there is"
+        ) from error
+    return device

@@ -1,0 +1,195 @@
+"""Load an open_clip model, or say why the result would be wrong. Never a pickle, never random weights."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip import pretrained as tags
+from safetensors import safe_open
+
+from scoring.encoder_spec import (
+    HUB,
+    LOCAL_DIR,
+    SHIPPED,
+    WEIGHTS,
+    EncoderError,
+    EncoderSpec,
+    file_sha256,
+    local_folder,
+    weights_file,
+)
+
+Tokenizer = Callable[[list[str]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for inference, its tokenizer, its vectors' width and its weights' sha256."""
+
+    model: Any
+    tokenizer: Tokenizer
+    dim: int
+    weights_sha256: str
+
+
+def register_shipped_models() -> None:
+    """Make the models of `scoring/models` known to open_clip under their names."""
+    if not {path.stem for path in SHIPPED.glob("*.json")} <= set(open_clip.list_models()):
+        open_clip.add_model_config(SHIPPED)
+
+
+def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = None) -> LoadedModel:
+    """Load the model that a specification names.
+
+    Raises
+    ------
+    EncoderError
+        When it is not there, or could only run with wrong weights.
+    """
+    register_shipped_models()
+    name, pretrained, weights = _locate(spec, base)
+    try:
+        model = open_clip.create_model(
+            name,
+            pretrained,
+            precision="bf16" if spec.precision == "bfloat16" else "fp32",
+            device=device,
+            require_pretrained=True,
+            weights_only=True,
+        )
+        tokenizer = open_clip.get_tokenizer(name)
+        dim = int(open_clip.get_model_config(name)["embed_dim"])
+    except Exception as error:  # torch and open_clip raise many kinds; all mean that it can't be loaded
+        raise EncoderError(_explain(spec.model, weights, error)) from error
+    _refuse_resized(model, weights, spec.model)
+    if not all(bool(torch.isfinite(value).all()) for value in model.parameters()):
+        raise EncoderError(f"the weights in {weights} are not finite; its training failed, take another file")
+    return LoadedModel(model.eval().requires_grad_(False), tokenizer, dim, file_sha256(weights))
+
+
+def _locate(spec: EncoderSpec, base: Path | None) -> tuple[str, str | None, Path]:
+    """Return open_clip's name, its `pretrained` argument, and the weights file behind them."""
+    if spec.model.startswith((LOCAL_DIR, HUB)) and spec.pretrained is not None:
+        raise EncoderError(f"pretrained: {spec.model} brings its own weights; remove the key `pretrained`")
+    if (folder := local_folder(spec, base)) is not None:
+        chosen = open_clip.factory._find_checkpoint_in_dir(folder)
+        if chosen is None:
+            raise EncoderError(f"model: the folder {folder} holds no weights that open_clip knows")
+        return f"{LOCAL_DIR}{folder}", None, Path(chosen)
+    if spec.model.startswith(HUB):
+        return spec.model, None, _download(spec.model, {"hf_hub": spec.model.removeprefix(HUB) + "/"})
+    return _named(spec, base)
+
+
+def _named(spec: EncoderSpec, base: Path | None) -> tuple[str, str, Path]:
+    config = open_clip.get_model_config(spec.model)
+    if config is None:
+        near = difflib.get_close_matches(spec.model, open_clip.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models()"
+        raise EncoderError(f"model: there is no architecture {spec.model!r}; {hint}")
+    known = tags.list_pretrained_tags_by_model(spec.model)
+    if spec.pretrained is None:
+        choice = f"one of {', '.join(known)}, or a weights file" if known else "a weights file"
+        raise EncoderError(
+            f"pretrained: is missing, so {spec.model} would score with random weights; name {choice}"
+        )
+    if (path := weights_file(spec, base)) is not None:
+        _refuse_activation(spec.model, config, _marked_quick_gelu(path), str(path))
+        return spec.model, str(path), path
+    tag = tags.get_pretrained_cfg(spec.model, spec.pretrained)
+    if not tag:
+        raise EncoderError(
+            f"pretrained: {spec.pretrained!r} is neither a file nor a tag of {spec.model}; its tags are: "
+            f"{', '.join(known) or 'none'}"
+        )
+    _refuse_activation(spec.model, config, bool(tag.get("quick_gelu")) or None, spec.pretrained)
+    return spec.model, spec.pretrained, _download(spec.model, tag)
+
+
+def _download(model: str, tag: dict[str, Any]) -> Path:
+    try:
+        return Path(tags.download_pretrained(tag))
+    except Exception as error:
+        raise EncoderError(
+            f"the weights of {model} can't be fetched ({_short(error)}); check the name and the network, or "
+            "name a local weights file"
+        ) from error
+
+
+def _refuse_activation(model: str, config: dict[str, Any], quick: bool | None, weights: str) -> None:
+    """Raise where weights trained with one kind of GELU would run with the other: scores would be garbage."""
+    if quick is None or quick == bool(config.get("quick_gelu", False)):
+        return
+    right = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
+    trained, named = ("QuickGELU", "GELU") if quick else ("GELU", "QuickGELU")
+    raise EncoderError(
+        f"pretrained: {weights} was trained with {trained}, but {model} computes {named}; use model: {right}"
+    )
+
+
+def _marked_quick_gelu(path: Path) -> bool | None:
+    """Return whether a weights file says that it needs QuickGELU; the weights themselves do not tell.
+
+    It may be marked by an open_clip_config.json beside it, or by the file name of a published checkpoint.
+    """
+    beside = path.with_name("open_clip_config.json")
+    if beside.is_file():
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        return bool(content.get("model_cfg", content).get("quick_gelu", False))
+    published = {
+        Path(tag["url"]).name: bool(tag.get("quick_gelu"))
+        for model, name in tags.list_pretrained()
+        if (tag := tags.get_pretrained_cfg(model, name)).get("url")
+    }
+    if path.name in published:
+        return published[path.name]
+    return True if "quickgelu" in path.name.lower() else None
+
+
+def _refuse_resized(model: Any, weights: Path, name: str) -> None:
+    """Raise where open_clip has stretched positional embeddings in silence to make weights fit."""
+    shapes = _position_shapes(weights)
+    for key, value in model.state_dict().items():
+        if key in shapes and shapes[key] != tuple(value.shape):
+            raise EncoderError(
+                f"the weights in {weights} have {shapes[key][0]} positions in {key}, {name} has "
+                f"{value.shape[0]}: they belong to another image size or context length; name the "
+                "architecture they were trained as"
+            )
+
+
+def _position_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    if weights.suffix == ".safetensors":
+        with safe_open(weights, framework="np") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    else:
+        content = torch.load(weights, map_location="meta", weights_only=True)
+        state = content.get("state_dict", content)
+        found = {key.removeprefix("module."): tuple(value.shape) for key, value in state.items()}
+    return {key: shape for key, shape in found.items() if key.endswith("positional_embedding")}
+
+
+def _explain(name: str, weights: Path, error: Exception) -> str:
+    if "loading state_dict" in str(error) or isinstance(error, KeyError):
+        lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        remedy = "name the architecture they were trained as"
+        return (
+            f"the weights in {weights} do not fit {name} ({_short(lines[0] if lines else error)}); {remedy}"
+        )
+    if weights.suffix not in WEIGHTS or "weights_only" in str(error).lower() or "Unpickl" in str(error):
+        return (
+            f"{weights} does not hold plain weights ({_short(error)}); convert it to .safetensors, "
+            "for other forms can run code when they are read"
+        )
+    return f"{name} can't be loaded with the weights in {weights}: {_short(error)}"
+
+
+def _short(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
