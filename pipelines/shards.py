@@ -119,13 +119,9 @@ def _match(pattern: str) -> dict[str, Info]:
 
 
 def _folder(fs: Any, path: str, pattern: str) -> list[Info]:
-    try:
-        listing: list[Info] = fs.ls(path, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(
-            f"the pool {pattern} does not exist, or is neither a .tar nor a folder of them"
-        ) from None
-    files = [info for info in listing if info["name"].endswith(".tar")]
+    if not fs.isdir(path):
+        raise ConfigError(f"the pool {pattern} does not exist, or is neither a .tar nor a folder of them")
+    files: list[Info] = [info for info in fs.ls(path, detail=True) if info["name"].endswith(".tar")]
     if not files:
         raise ConfigError(
             f"the folder {pattern} holds no .tar; for those in folders below, use {pattern}/**/*.tar"

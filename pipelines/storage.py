@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,14 +72,11 @@ class Folder:
             with _create_local(Path(path)) as stream:
                 yield stream
             return
-        remote = fs.open(path, "wb")
-        try:
-            yield remote
-        except BaseException:
-            remote.discard() if hasattr(remote, "discard") else None
-            remote.closed = True  # closing would publish the half-written object
-            raise
-        remote.close()
+        # Many stores show a file from its first byte on, so it goes there in one put when it is whole.
+        with tempfile.NamedTemporaryFile() as whole:
+            yield whole
+            whole.flush()
+            fs.put_file(whole.name, path)
 
     def exists(self, name: str) -> bool:
         """Tell whether a file is there."""
