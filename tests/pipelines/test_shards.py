@@ -1,0 +1,152 @@
+"""However the pool is spelled, the same shards come out in the same order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipelines.errors import ConfigError, StoppedError
+from pipelines.shards import Shard, expand, numbering_gaps, refuse_changed
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    folder = tmp_path / "pool"
+    for name in [
+        "00000.tar",
+        "00001.tar",
+        "00002.tar",
+        "00010.tar",
+        "deep/00000.tar",
+        "00000.parquet",
+        "x.txt",
+    ]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def names(shards: list[Shard]) -> list[str]:
+    return [shard.name for shard in shards]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("pool", ["00000", "00001", "00002", "00010"]),
+        ("pool/", ["00000", "00001", "00002", "00010"]),
+        ("pool/*.tar", ["00000", "00001", "00002", "00010"]),
+        ("pool/0000?.tar", ["00000", "00001", "00002"]),
+        ("pool/0000[02].tar", ["00000", "00002"]),
+        ("pool/{00000..00002}.tar", ["00000", "00001", "00002"]),
+        ("pool/{00001,00010}.tar", ["00001", "00010"]),
+        ("pool/{00000..00001,00010}.tar", ["00000", "00001", "00010"]),
+        ("pool/000{0..1}0.tar", ["00000", "00010"]),
+        ("pool/00010.tar", ["00010"]),
+        ("pool/00010.tar::pool/00001.tar", ["00001", "00010"]),
+        (["pool/00010.tar", "pool/{00000..00001}.tar"], ["00000", "00001", "00010"]),
+        ("pool/**/*.tar", ["00000", "00001", "00002", "00010", "deep/00000"]),
+        ("{pool,pool/deep}", ["00000", "00001", "00002", "00010", "deep/00000"]),
+        ("pool/*", ["00000", "00001", "00002", "00010"]),
+    ],
+)
+def test_a_pool_may_be_spelled_in_many_ways(pool: Path, spec: str | list[str], expected: list[str]) -> None:
+    assert names(expand(spec, pool.parent)) == expected
+
+
+def test_a_shard_that_is_named_twice_is_there_once(pool: Path) -> None:
+    assert names(expand(["pool", "pool/*.tar", "pool/00000.tar"], pool.parent)) == [
+        "00000",
+        "00001",
+        "00002",
+        "00010",
+    ]
+
+
+def test_the_order_of_a_list_means_nothing(pool: Path) -> None:
+    assert expand(["pool/00002.tar", "pool/00000.tar"], pool.parent) == expand(
+        ["pool/00000.tar", "pool/00002.tar"], pool.parent
+    )
+
+
+def test_absolute_paths_need_no_base(pool: Path) -> None:
+    assert expand(str(pool)) == expand("pool", pool.parent)
+
+
+def test_shards_know_their_size_and_change_their_version_with_the_file(pool: Path) -> None:
+    before = expand("pool/00000.tar", pool.parent)[0]
+    assert before.size == len("00000.tar")
+    os.utime(pool / "00000.tar", (1, 1))
+    assert expand("pool/00000.tar", pool.parent)[0].version != before.version
+
+
+def test_a_pool_may_be_moved_and_keeps_its_names(pool: Path) -> None:
+    before = names(expand("pool/**/*.tar", pool.parent))
+    pool.rename(pool.parent / "elsewhere")
+    assert names(expand("elsewhere/**/*.tar", pool.parent)) == before
+
+
+def test_urls_name_shards_too() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("00000.tar", "00001.tar"):
+        memory.pipe_file(f"/test_shards/{name}", b"data")
+    for spec in (
+        "memory://test_shards/{00000..00001}.tar",
+        "memory://test_shards",
+        "memory://test_shards/*.tar",
+    ):
+        shards = expand(spec)
+        assert names(shards) == ["00000", "00001"]
+        assert all(fsspec.open(shard.url).open().read() == b"data" for shard in shards)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("pool/{00000..00003}.tar", "00003.tar does not exist"),
+        ("pool/00007.tar", "00007.tar does not exist"),
+        ("pool/*.tgz", "no shards match"),
+        ("nowhere", "does not exist"),
+        ("nowhere/*.tar", "no shards match"),
+        ("nowhere/{0..1}.tar", "does not exist"),
+        ("pool/{00005..00001}.tar", "should rise"),
+        ("pool/{0..99999999}.tar", "should rise, by at most"),
+        ("pool/x.txt", "neither a .tar nor a folder"),
+        ([], "no shards match"),
+        ("", "no shards match"),
+    ],
+)
+def test_what_is_not_there_is_named(pool: Path, spec: str | list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        expand(spec, pool.parent)
+
+
+def test_a_folder_of_folders_says_how_to_spell_it(tmp_path: Path) -> None:
+    (tmp_path / "pool/a").mkdir(parents=True)
+    (tmp_path / "pool/a/0.tar").touch()
+    with pytest.raises(ConfigError, match=r"pool/\*\*/\*\.tar"):
+        expand("pool", tmp_path)
+
+
+def test_gaps_between_numbers_are_found() -> None:
+    def shards(*found: str) -> list[Shard]:
+        return [Shard(name, name, 0, "") for name in found]
+
+    assert numbering_gaps(shards("00000", "00001", "00003", "00005")) == ["00002", "00004"]
+    assert numbering_gaps(shards("00007")) == []
+    assert numbering_gaps(shards("a", "c")) == []
+    assert len(numbering_gaps(shards("00000", "90000"))) < 10
+
+
+def test_a_shard_that_changes_during_the_run_stops_it(pool: Path) -> None:
+    shard = expand("pool/00000.tar", pool.parent)[0]
+    refuse_changed(shard)
+    (pool / "00000.tar").write_bytes(b"other bytes")
+    with pytest.raises(StoppedError, match="changed during the run"):
+        refuse_changed(shard)
+    (pool / "00000.tar").unlink()
+    with pytest.raises(StoppedError, match="vanished during the run"):
+        refuse_changed(shard)
