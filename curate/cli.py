@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from importlib import metadata
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from pipelines.errors import ConfigError, StoppedError
 
@@ -20,6 +22,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _loaded_when_used(module: str) -> type[TyperGroup]:
+    """Return a group whose commands live in a module with heavy imports: no other command pays for them."""
+
+    class Lazy(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            names: list[str] = self._group().list_commands(ctx)
+            return names
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            return self._group().get_command(ctx, cmd_name)
+
+        def _group(self) -> Any:
+            return typer.main.get_command(importlib.import_module(module).app)
+
+    return Lazy
+
+
+_GROUPS = {
+    "dfn": "Filter networks: small CLIPs whose similarity decides what a big model trains on.",
+    "scaling": "Scaling laws: which pool for which budget, from your own training runs.",
+}
+for _name, _help in _GROUPS.items():
+    _group = typer.Typer(cls=_loaded_when_used(f"curate.{_name}_commands"), no_args_is_help=True)
+    app.add_typer(_group, name=_name, help=_help)
 
 Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML; `curate init` writes one.")]
 Overrides = Annotated[
