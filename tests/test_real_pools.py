@@ -1,0 +1,61 @@
+"""Real pools: every sample accounted for, and on `photos`, whose truth is known, the right ones found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from curate import run
+from pipelines.run import Result
+from tests.making import SHARED
+from tests.pools import config
+
+POOLS = SHARED / "data"
+pytestmark = pytest.mark.skipif(not POOLS.exists(), reason="the real pools of ../shared/data are not here")
+
+SAMPLES = {"web": 5744, "photos": 5340, "products": 8000}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, pd.DataFrame]:
+    """Return the result of a run that only looks for duplicates, and its decisions beside the truth."""
+    home = tmp_path_factory.mktemp("photos")
+    result = run(config(POOLS / "photos", home, stages=[{"duplicates": {"exact": True}}]))
+    decisions = pd.concat(pd.read_parquet(path) for path in (home / "run/decisions").glob("*.parquet"))
+    return result, decisions.merge(pd.read_parquet(POOLS / "photos/truth.parquet"), on="uid")
+
+
+def test_just_the_broken_images_are_set_aside(photos: tuple[Result, pd.DataFrame]) -> None:
+    result, samples = photos
+    assert sum(result.set_aside.values()) == 40
+    assert set(samples[samples.set_aside].kind) == {"broken_image"}
+
+
+def test_all_exact_duplicates_are_found_and_one_of_each_pair_stays(
+    photos: tuple[Result, pd.DataFrame],
+) -> None:
+    result, samples = photos
+    kept = samples.set_index("uid").kept
+    pairs = samples[samples.kind == "exact_duplicate"]
+    assert len(pairs) == 300
+    assert (kept[pairs.uid].to_numpy() != kept[pairs.duplicate_of].to_numpy()).all()
+    assert result.dropped == {"duplicates.same_bytes": 300}
+
+
+def test_no_clean_picture_is_lost(photos: tuple[Result, pd.DataFrame]) -> None:
+    _, samples = photos
+    kept = set(samples[samples.kept].uid)
+    copies = samples[samples.kind == "exact_duplicate"].set_index("duplicate_of").uid
+    clean = samples[samples.kind == "clean"].uid
+    assert all(uid in kept or copies[uid] in kept for uid in clean)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_every_sample_is_accounted_for(tmp_path: Path, name: str) -> None:
+    rules = {"caption_words": [2, 77], "caption_chars": [5, 2000], "min_side": 32, "languages": ["en"]}
+    stages = [{"rules": rules}, {"duplicates": {"exact": True}}]
+    result = run(config(POOLS / name, tmp_path, stages=stages))
+    assert result.samples == SAMPLES[name]
+    assert result.samples == result.kept + sum(result.dropped.values()) + sum(result.set_aside.values())
