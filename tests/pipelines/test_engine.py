@@ -1,0 +1,122 @@
+"""Where the work is done: this process, workers here, a scheduler's address, or a named cluster class."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from curate import run
+from pipelines.engine import Engine, EngineConfig
+from pipelines.errors import ConfigError, StoppedError
+from tests.making import write_pool
+from tests.pools import config, result_bytes
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die(number: int) -> int:
+    os._exit(1)
+
+
+def environment(number: int) -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def test_no_workers_means_this_process() -> None:
+    with Engine(EngineConfig(workers=0)) as engine:
+        assert list(engine.map(square, range(5))) == [0, 1, 4, 9, 16]
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    with Engine(EngineConfig(workers=0)) as engine:
+        next(engine.map(square, items()))
+    assert len(taken) < 50
+
+
+def test_nothing_starts_where_there_is_nothing_to_do() -> None:
+    events: list[dict[str, Any]] = []
+    with Engine(EngineConfig(workers=2), emit=events.append) as engine:
+        assert list(engine.map(square, [])) == []
+    assert events == []
+
+
+@pytest.mark.slow
+def test_workers_here_do_all_and_pin_their_threads() -> None:
+    with Engine(EngineConfig(workers=2, threads_per_worker=3)) as engine:
+        assert sorted(engine.map(square, range(100))) == [number * number for number in range(100)]
+        assert list(engine.map(environment, [0])) == [{"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}]
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_its_workers_ends_in_a_message() -> None:
+    with (
+        Engine(EngineConfig(workers=1, retries=0)) as engine,
+        pytest.raises(StoppedError, match="workers died again and again"),
+    ):
+        list(engine.map(die, [0]))
+
+
+@pytest.mark.slow
+def test_any_cluster_class_and_any_scheduler_give_the_same_bytes(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    pool = write_pool(tmp_path / "pool")
+    run(config(pool, tmp_path / "here"))
+    options = {"dashboard_address": None, "protocol": "tcp://", "host": "127.0.0.1", "processes": False}
+    by_class = {"cluster": "distributed.LocalCluster", "options": {"n_workers": 0, **options}, "workers": 1}
+    run(config(pool, tmp_path / "class", engine=by_class))
+    with LocalCluster(n_workers=1, **options) as cluster:
+        run(config(pool, tmp_path / "address", engine={"scheduler": cluster.scheduler_address}))
+    assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "class")
+    assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "address")
+
+
+def test_a_class_that_is_not_there_is_a_config_error() -> None:
+    with (
+        Engine(EngineConfig(cluster="nowhere.Cluster")) as engine,
+        pytest.raises(ConfigError, match=r"there is no class nowhere\.Cluster"),
+    ):
+        list(engine.map(square, [1]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scheduler": "tcp://a:1", "cluster": "a.B"}, {"options": {"cores": 8}}, {"workers": -1}]
+)
+def test_contradictions_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        EngineConfig(**wrong)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    content = config(write_pool(tmp_path / "pool"), tmp_path, engine={"workers": 2})
+    script = tmp_path / "script.py"
+    script.write_text(f"print('started')\nfrom curate import run\nprint(run({content!r}).kept)\n")
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert result.stdout.split() == ["started", "24"], result.stderr
+
+
+@pytest.mark.slow
+def test_no_thread_is_left_behind() -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    with Engine(EngineConfig(workers=1)) as engine:
+        list(engine.map(square, [1]))
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not {name for name in left if "worker" in name.lower()}
