@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,6 +64,7 @@ class _Draft:
     metadata: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
     detail: str | None = None
+    repeated: bool = False
 
     def fail(self, problem: str, detail: str) -> None:
         """Note what is wrong; the first problem found is the one reported."""
@@ -108,6 +110,8 @@ def ingest(
         draft = drafts.get(name[0]) or drafts.setdefault(name[0], _Draft(name[0]))
         if name[1] in draft.members:
             draft = _repeated(draft, name[1], extra)
+        elif draft.repeated:
+            draft.fail("repeated_key", "another sample of this shard has the same key: parts may be its own")
         _take(draft, name[1], member, pixels, limits)
     return _table(shard, [*drafts.values(), *extra])
 
@@ -128,6 +132,7 @@ def _repeated(first: _Draft, suffix: str, extra: list[_Draft]) -> _Draft:
     """Return the draft for members whose key came before: which of the two is meant can't be known."""
     if extra and extra[-1].key == first.key and suffix not in extra[-1].members:
         return extra[-1]
+    first.repeated = True
     again = _Draft(first.key, occurrence=1 + len(extra))
     again.fail("repeated_key", "another sample of this shard has the same key")
     extra.append(again)
@@ -142,7 +147,7 @@ def _take(draft: _Draft, suffix: str, member: Member, pixels: str, limits: Limit
         draft.image_suffix = suffix
         draft.image = _examine(member, pixels, limits)
     elif suffix in CAPTION_SUFFIXES:
-        _take_caption(draft, member, limits)
+        _take_caption(draft, suffix, member, limits)
     elif suffix == METADATA_SUFFIX:
         _take_metadata(draft, member, limits)
 
@@ -164,9 +169,11 @@ def _examine(member: Member, pixels: str, limits: Limits) -> dict[str, Any]:
     return facts
 
 
-def _take_caption(draft: _Draft, member: Member, limits: Limits) -> None:
+def _take_caption(draft: _Draft, suffix: str, member: Member, limits: Limits) -> None:
     if member.data is None or member.size > limits.caption_bytes:
         draft.fail("caption_too_long", f"{member.size:,} bytes")
+        return
+    if suffix != CAPTION_SUFFIXES[0] and CAPTION_SUFFIXES[0] in draft.members:
         return
     try:
         draft.caption = member.data.decode("utf-8")
@@ -179,14 +186,22 @@ def _take_metadata(draft: _Draft, member: Member, limits: Limits) -> None:
         draft.fail("metadata_too_long", f"{member.size:,} bytes")
         return
     try:
-        metadata = orjson.loads(member.data)
-    except orjson.JSONDecodeError as error:
+        metadata = _parse_json(member.data)
+    except (ValueError, TypeError, RecursionError) as error:
         draft.fail("bad_metadata", str(error))
         return
     if isinstance(metadata, dict):
         draft.metadata = metadata
     else:
         draft.fail("bad_metadata", "the JSON is not an object")
+
+
+def _parse_json(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # Python writes NaN and Infinity, which JSON does not know: null here. Others write byte order marks.
+        return orjson.loads(orjson.dumps(json.loads(data)))
 
 
 def _uid(shard: str, draft: _Draft) -> str:
