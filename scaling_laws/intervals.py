@@ -65,14 +65,31 @@ class ProfileCurve:
         The cut is cost <= min (1 + chi2_1 / (n - k)), with the noise variance from the best fit. A side that
         reaches the end of the scan is unbounded, never the scan's end.
         """
-        spare = max(n_points - n_parameters, 1)
-        cut = self.cost.min() * (1.0 + chi2.ppf(level, 1) / spare)
+        cut = self.cut(n_points, n_parameters, level)
         inside = np.flatnonzero(self.cost <= cut)
         best = float(self.values[int(np.argmin(self.cost))])
         first, last = int(inside[0]), int(inside[-1])
         low = -np.inf if first == 0 else self._crossing(first - 1, first, cut)
         high = np.inf if last == len(self.values) - 1 else self._crossing(last, last + 1, cut)
         return Interval(best, low, high, level)
+
+    def cut(self, n_points: int, n_parameters: int, level: float) -> float:
+        """Return the cost up to which values belong to the interval."""
+        spare = max(n_points - n_parameters, 1)
+        return float(self.cost.min() * (1.0 + chi2.ppf(level, 1) / spare))
+
+    def ends(self, cut: float) -> list[tuple[float, float]]:
+        """Return the neighbouring scanned values between which the cost crosses the cut on either side."""
+        inside = np.flatnonzero(self.cost <= cut)
+        first, last = int(inside[0]), int(inside[-1])
+        cells = [(first - 1, first), (last, last + 1)]
+        sound = [(a, b) for a, b in cells if a >= 0 and b < len(self.values)]
+        return [(float(self.values[a]), float(self.values[b])) for a, b in sound]
+
+    def merged(self, other: ProfileCurve) -> ProfileCurve:
+        """Return both scans as one."""
+        values, rows = np.unique(np.concatenate([self.values, other.values]), return_index=True)
+        return ProfileCurve(self.parameter, values, np.concatenate([self.cost, other.cost])[rows])
 
     def _crossing(self, left: int, right: int, cut: float) -> float:
         """Return where the cost crosses the cut between two scanned values, by interpolation."""

@@ -41,6 +41,9 @@ class RepetitionFit:
         ``squared`` (on errors) or ``log_huber`` (Huber on log errors, delta 1e-3).
     metric
         ``error`` (1 - accuracy, in [0, 1]) or ``loss``.
+    max_irreducible
+        Upper bound of the irreducible error as a share of the least error measured. Noise may put the best
+        value above 1, where log(y - d) has no meaning but the fit on errors has.
     n_starts
         Starting points refined; they come from a grid, so that the fit needs no random numbers.
 
@@ -72,6 +75,7 @@ class RepetitionFit:
     half_life_growth: float = 0.0
     loss: Loss = "squared"
     metric: Metric = "error"
+    max_irreducible: float = 0.98
     n_starts: int = 8
 
     def get_params(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class RepetitionFit:
             anchor=self.anchor,
             irreducible=self.irreducible,
             half_life=self.half_life,
+            max_irreducible=self.max_irreducible,
         )
         errors = self.runs_["error"].to_numpy(float)
         check_identifiable(self.problem_, errors)

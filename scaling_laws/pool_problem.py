@@ -20,8 +20,6 @@ NO_DECAY_FACTOR = 1e4
 """A half-life this many times the most epochs measured differs from none by less than any error bar."""
 ANCHOR_SPAN = 40.0
 """Natural logarithm of how far the anchor may lie outside the measured samples."""
-IRREDUCIBLE_SHARE = 0.98
-"""The irreducible error stays below this share of the least error measured, as log(y - d) needs."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class PoolProblem:
     weights: Floats
     free: NDArray[np.bool_]
     fixed: Floats
+    max_irreducible: float = 0.98
     log_stretch: Floats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +105,7 @@ class PoolProblem:
         lower[:, -2] = np.log(self.samples_seen.min()) - ANCHOR_SPAN
         upper[:, -2] = np.log(self.samples_seen.max()) + ANCHOR_SPAN
         lower[:, -1] = 0.0
-        upper[:, -1] = IRREDUCIBLE_SHARE * errors.min(axis=1)
+        upper[:, -1] = self.max_irreducible * errors.min(axis=1)
         return lower, upper
 
     @property
@@ -210,6 +209,7 @@ def problem_from_runs(
     anchor: float | None,
     irreducible: float | None,
     half_life: float | None,
+    max_irreducible: float,
 ) -> PoolProblem:
     """Return the problem of a checked table of runs; parameters that are given are held fixed."""
     codes, names = pd.factorize(runs["pool"], sort=True)
@@ -237,4 +237,5 @@ def problem_from_runs(
         weights=runs["weight"].to_numpy(float) if "weight" in runs else np.ones(len(runs)),
         free=free,
         fixed=fixed,
+        max_irreducible=max_irreducible,
     )

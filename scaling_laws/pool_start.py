@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from scaling_laws.effective_data import Floats
-from scaling_laws.pool_problem import EXPONENT_RANGE, IRREDUCIBLE_SHARE, PoolProblem
+from scaling_laws.pool_problem import EXPONENT_RANGE, PoolProblem
 
 HALF_LIFE_GRID = np.geomspace(0.3, 200.0, 40)
 ANCHOR_OFFSETS = np.linspace(-14.0, 6.0, 21)
-IRREDUCIBLE_SHARES = np.array([0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.93])
+IRREDUCIBLE_SHARES = np.array([0.0, 0.15, 0.3, 0.45, 0.6, 0.74, 0.83, 0.92])
 
 
 def starting_points(problem: PoolProblem, errors: Floats, n_starts: int) -> Floats:
@@ -57,7 +57,7 @@ def _outer_grid(problem: PoolProblem, errors: Floats) -> tuple[Floats, Floats]:
         anchors = np.log(problem.samples_seen.min()) + ANCHOR_OFFSETS
     floors = problem.fixed[-1:]
     if problem.free[-1]:
-        floors = IRREDUCIBLE_SHARES * IRREDUCIBLE_SHARE * errors.min()
+        floors = IRREDUCIBLE_SHARES * errors.min()
     pairs = np.stack(np.meshgrid(anchors, floors, indexing="ij"), axis=-1).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 

@@ -13,6 +13,7 @@ from scaling_laws.pool_fit import RepetitionFit, natural_parameters, solve
 
 N_WIDE, N_NEAR = 61, 41
 NEAR_LOG_SPAN = 1.5
+N_REFINE, N_REFINEMENTS = 12, 2
 
 
 def profile(fit: RepetitionFit, parameter: str, values: Floats | None = None) -> ProfileCurve:
@@ -58,8 +59,13 @@ def profile_interval(fit: RepetitionFit, parameter: str, level: float = 0.95) ->
 
     A side on which the cost never rises above the cut is open: data set no bound there.
     """
+    n_points, n_parameters = len(fit.residuals_), fit.n_parameters_
     curve = profile(fit, parameter)
-    found = curve.interval(len(fit.residuals_), fit.n_parameters_, level)
+    for _ in range(N_REFINEMENTS):
+        for a, b in curve.ends(curve.cut(n_points, n_parameters, level)):
+            if np.isfinite(b):
+                curve = curve.merged(profile(fit, parameter, np.linspace(a, b, N_REFINE)))
+    found = curve.interval(n_points, n_parameters, level)
     column = fit.parameter_names_.index(parameter)
     interval = Interval(float(fit.parameters_[column]), found.low, found.high, level)
     if np.isinf(interval.low) or np.isinf(interval.high):
