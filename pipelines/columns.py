@@ -110,6 +110,10 @@ class ColumnStore:
             return Stamp(**json.loads(metadata[_STAMP]))
         except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
             return None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            return None  # pyarrow's word for a footer that it can't parse
 
     def stamps(self, stage: str, shards: Iterable[str]) -> dict[str, Stamp]:
         """Return the stamps of all of a stage's files that are there."""

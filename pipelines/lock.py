@@ -56,13 +56,9 @@ def is_owned(run: Folder) -> bool:
 def _own_local(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(stream):
             stream.seek(0)
-            raise ConfigError(
-                f"another run works in {folder} ({stream.read().strip() or 'unknown'})"
-            ) from None
+            raise ConfigError(f"another run works in {folder} ({stream.read().strip() or 'unknown'})")
         stream.truncate(0)
         stream.write(_signature())
         stream.flush()

@@ -31,6 +31,7 @@ def is_local(url: str) -> bool:
 
 def resolve(path: str, base: str | Path) -> str:
     """Return `path` as a URL or an absolute local path; a relative one starts at `base`."""
+    path = path.removeprefix("file://")
     if "://" in path:
         return path
     return os.path.normpath(Path(base).absolute() / Path(path).expanduser())
