@@ -115,6 +115,7 @@ def test_relative_paths_start_at_their_base(tmp_path: Path) -> None:
     assert resolve("/a", "/base") == "/a"
     assert resolve("~/a", "/base") == str(Path.home() / "a")
     assert resolve("s3://bucket/a", "/base") == "s3://bucket/a"
+    assert resolve("file:///a", "/base") == "/a"
 
 
 def test_what_lies_on_this_machine_is_known() -> None:

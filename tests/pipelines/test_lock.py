@@ -1,0 +1,147 @@
+"""One run at a time owns a run folder, for as long as it lives."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import lock
+from pipelines.errors import ConfigError
+from pipelines.lock import is_owned, own
+from pipelines.storage import Folder
+
+HOLD = """
+import sys
+from pipelines.lock import own
+from pipelines.storage import Folder
+with own(Folder(sys.argv[1])):
+    print("owned", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["disk", "store"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "run") if request.param == "disk" else f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns `tmp_path`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "owned\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_owner_is_refused_and_told_of_the_first(run: Folder) -> None:
+    with own(run), pytest.raises(ConfigError, match=r"another run works in .*process [0-9]+ on "), own(run):
+        pass
+
+
+def test_it_is_free_when_the_block_ends_however_it_ends(run: Folder) -> None:
+    with own(run):
+        pass
+    with pytest.raises(KeyError), own(run):
+        raise KeyError
+    with own(run):
+        pass
+
+
+def test_whether_a_run_is_at_work_is_known_and_asking_changes_nothing(run: Folder) -> None:
+    assert not is_owned(run)
+    assert run.files() == []
+    with own(run):
+        before = run.read(".lock")
+        assert is_owned(run)
+        assert run.read(".lock") == before
+    assert not is_owned(run)
+
+
+def test_two_folders_have_two_owners(tmp_path: Path) -> None:
+    with own(Folder(str(tmp_path / "a"))), own(Folder(str(tmp_path / "b"))):
+        assert is_owned(Folder(str(tmp_path / "a")))
+
+
+def test_another_process_is_refused_until_the_owner_is_killed(
+    tmp_path: Path, owner: subprocess.Popen[str]
+) -> None:
+    folder = Folder(str(tmp_path))
+    with pytest.raises(ConfigError, match=f"process {owner.pid} on"), own(folder):
+        pass
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    with own(folder):
+        assert is_owned(folder)
+
+
+def test_a_moment_of_asking_does_not_refuse_a_run(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    with (tmp_path / ".lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.05, lambda: fcntl.flock(asking, fcntl.LOCK_UN)).start()
+        with own(Folder(str(tmp_path))):
+            pass
+
+
+# On an object store
+
+
+def signed(folder: Folder, age: float, who: str = "somebody") -> None:
+    content = {"owner": "another", "who": who, "at": time.time() - age}
+    folder.write(".lock", json.dumps(content).encode())
+
+
+@pytest.fixture
+def store() -> Folder:
+    return Folder(f"memory://{uuid.uuid4().hex}")
+
+
+def test_an_owner_heard_of_lately_holds_the_folder(store: Folder) -> None:
+    signed(store, age=lock._LOST_SECONDS - 10, who="process 5 on elsewhere")
+    with pytest.raises(ConfigError, match="process 5 on elsewhere"), own(store):
+        pass
+    assert is_owned(store)
+
+
+def test_an_owner_not_heard_of_for_long_is_gone(store: Folder) -> None:
+    signed(store, age=lock._LOST_SECONDS + 1)
+    assert not is_owned(store)
+    with own(store):
+        assert is_owned(store)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"at": "x"}', b"\xff"])
+def test_a_damaged_signature_is_nobodys(store: Folder, content: bytes) -> None:
+    store.write(".lock", content)
+    with own(store):
+        assert is_owned(store)
+
+
+def test_an_owner_signs_again_and_again(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
+    with own(store):
+        first = json.loads(store.read(".lock"))["at"]
+        while json.loads(store.read(".lock"))["at"] == first:
+            pass
+
+
+def test_two_that_start_at_one_moment_do_not_both_own(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Folder.write
+    theirs = json.dumps({"owner": "another", "who": "somebody", "at": time.time()}).encode()
+    monkeypatch.setattr(Folder, "write", lambda folder, name, ours: write(folder, name, theirs))
+    with pytest.raises(ConfigError, match="at the same moment"), own(store):
+        pass
+    assert store.read(".lock") == theirs
