@@ -16,7 +16,7 @@ from scaling_laws.fitted_pools import FittedPools
 from scaling_laws.pool_fit import RepetitionFit
 from scaling_laws.runs import RunsError
 
-LEVEL_RATIO = 1.25
+LEVEL_RATIO = 1.12
 """Runs whose samples seen differ by less than this factor count as one budget."""
 RANKING = "single-scale ranking"
 LARGEST, SMALLEST, RANDOM = "largest pool", "smallest pool", "random"
@@ -26,7 +26,7 @@ RULES = (RANKING, LARGEST, SMALLEST, RANDOM)
 def budget_levels(samples_seen: Floats) -> NDArray[np.intp]:
     """Return the index of each run's budget, counting up from the least; shape (n_runs,).
 
-    Runs meant for one budget seldom see exactly as many samples, so a level reaches up to 1.25 times its
+    Runs meant for one budget seldom see exactly as many samples, so a level reaches up to 1.12 times its
     first.
     """
     levels = np.zeros(len(samples_seen), np.intp)

@@ -202,7 +202,7 @@ def _verdict(table: pd.DataFrame, laws: list[str]) -> str:
         return "No law could be fitted before the last budget, so none can be compared with a rule."
     best = max(means, key=lambda name: (means[name]["decisions"], -means[name]["regret"]))
     rules = [name for name in RULES if name != RANDOM and name in by_method]
-    joined = {rule: by_method[best].join(by_method[rule], rsuffix="_rule").dropna() for rule in rules}
+    joined = {rule: by_method[best].join(by_method[rule].add_suffix("_rule")).dropna() for rule in rules}
     compared = {rule: both.mean() for rule, both in joined.items() if len(both)}
     beaten = [rule for rule, both in compared.items() if _law_wins(both)]
     unbeaten = [rule for rule in compared if rule not in beaten]

@@ -81,7 +81,7 @@ def test_known_identifiability_of_the_half_life():
 def test_no_decay_in_the_data_gives_an_unbounded_half_life_not_a_bound():
     runs = simulate(truth={"fresh": (-0.2, math.inf)})
     with pytest.warns(FitWarning, match=r"half_life\[fresh\] is unbounded above"):
-        fit = RepetitionFit(anchor=ANCHOR).fit(runs)
+        fit = RepetitionFit(anchor=ANCHOR, irreducible=IRREDUCIBLE).fit(runs)
     assert fit.pools_.half_lives[0] == math.inf
     assert any("no decay observed" in message for message in fit.warnings_)
 
