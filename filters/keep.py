@@ -20,7 +20,7 @@ class Keep(PoolFilter):
     top: StrictInt | float | None = Field(
         None, gt=0, description="a share of the samples that get here (0.3), or a whole number of them (1000)"
     )
-    at_least: float | None = Field(None, description="the lowest score to keep")
+    at_least: float | None = Field(None, allow_inf_nan=False, description="the lowest score to keep")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

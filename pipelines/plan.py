@@ -8,6 +8,7 @@ from typing import Literal
 
 from filters.base import Filter
 from filters.duplicates import Duplicates
+from filters.keep import Keep
 from pipelines.config import RunConfig, ScoreConfig
 from pipelines.errors import ConfigError
 from pipelines.stage import Stage
@@ -94,10 +95,12 @@ def _add_score(plan: Plan, config: RunConfig, score: ScoreConfig, where: str) ->
 
 def _add_filter(plan: Plan, kind: str, filter: Filter, where: str) -> None:
     missing = [column for column in filter.columns if column not in plan.sources]
+    if isinstance(filter, Keep) and filter.by not in plan.scores:
+        missing = [filter.by]  # other columns are no numbers to rank by
     if missing:
         there = (
             f"the scores there are: {', '.join(plan.scores)}" if plan.scores else "no score stands before it"
         )
-        raise ConfigError(f"{where}: there is no {missing[0]!r} at this point; {there}")
+        raise ConfigError(f"{where}: there is no score {missing[0]!r} at this point; {there}")
     sources: Mapping[str, str] = {column: plan.sources[column] for column in filter.columns}
     plan.stages.append(FilterStage(plan.unused_name(kind), filter, plan.last, sources))
