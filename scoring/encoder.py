@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 from scoring.ahead import work_ahead
 from scoring.encoder_spec import EncoderError, EncoderSpec
 from scoring.images import MAX_PIXELS, ImageProblem
-from scoring.model_loading import LoadedModel, Tokenizer, load_model
+from scoring.model_loading import LoadedModel, load_model
 from scoring.transform import Preprocessing, make_transform
 
 _PIECE = 32  # samples that a thread takes at once
 _BATCHES_AHEAD = 2
-_CHARACTERS_PER_TOKEN = 64  # no tokenizer looks at more: a caption of megabytes costs what a long one does
 
 
 class Encoded(NamedTuple):
@@ -60,7 +58,6 @@ class Encoder:
         self._spec = spec
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
-        self._tokenizing = threading.Lock()  # some tokenizers of Hugging Face are not for two threads
         self._device = device
         preprocessing = Preprocessing.of(loaded.model)
         self._transform = make_transform(preprocessing, spec.resize)
@@ -83,7 +80,7 @@ class Encoder:
         EncoderError
             When it is not there or can't be right.
         """
-        device = _device(spec.device)
+        device = usable_device(spec.device)
         return cls(spec, load_model(spec, device, base=base), device)
 
     def encode(self, pairs: Iterable[tuple[bytes, str]], *, max_pixels: int = MAX_PIXELS) -> Encoded:
@@ -119,8 +116,7 @@ class Encoder:
 
     def prepare_texts(self, captions: list[str]) -> torch.Tensor:
         """Return the tokens of captions, int64 of shape (n, context length)."""
-        with self._tokenizing:
-            return _tokenize(self._tokenizer, captions)
+        return self._tokenizer(captions)
 
     @torch.inference_mode()
     def encode_images(self, images: torch.Tensor) -> NDArray[np.float16]:
@@ -157,13 +153,6 @@ class Encoder:
             return None, problem.reason
 
 
-def _tokenize(tokenizer: Tokenizer, captions: list[str]) -> torch.Tensor:
-    limit = _CHARACTERS_PER_TOKEN * int(getattr(tokenizer, "context_length", None) or 77)
-    # Lone surrogates, which JSON may hold, have no bytes; tokenizers work on bytes.
-    texts = [caption[:limit].encode("utf-8", "replace").decode("utf-8") for caption in captions]
-    return tokenizer(texts)
-
-
 def _normalised(vectors: torch.Tensor) -> NDArray[np.float16]:
     """Return vectors of length 1; normalised in float32, for half precision would lose the small ones."""
     unit = torch.nn.functional.normalize(vectors.to(torch.float32), dim=-1)
@@ -181,7 +170,14 @@ def _threads() -> int:
     return max(1, min(16, usable))
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """Return the device of a name, `auto` being cuda where there is one.
+
+    Raises
+    ------
+    EncoderError
+        When it can't be used here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +27,17 @@ from scoring.encoder_spec import (
     local_folder,
     weights_file,
 )
-
-Tokenizer = Callable[[list[str]], torch.Tensor]
+from scoring.tokenizing import Tokenizer
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for inference, its tokenizer, its vectors' width and its weights' sha256."""
+    """A model, its tokenizer, its vectors' width and its weights' sha256 (None: it has random weights)."""
 
     model: Any
     tokenizer: Tokenizer
     dim: int
-    weights_sha256: str
+    weights_sha256: str | None
 
 
 def register_shipped_models() -> None:
@@ -55,23 +56,48 @@ def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = N
     """
     register_shipped_models()
     name, pretrained, weights = _locate(spec, base)
+    precision = "bf16" if spec.precision == "bfloat16" else "fp32"
     try:
-        model = open_clip.create_model(
-            name,
-            pretrained,
-            precision="bf16" if spec.precision == "bfloat16" else "fp32",
-            device=device,
-            require_pretrained=True,
-            weights_only=True,
-        )
-        tokenizer = open_clip.get_tokenizer(name)
-        dim = int(open_clip.get_model_config(name)["embed_dim"])
+        with _quiet():
+            model = open_clip.create_model(
+                name, pretrained, precision=precision, device=device, require_pretrained=True
+            )
+            tokenizer = Tokenizer(open_clip.get_tokenizer(name))
+            dim = int(open_clip.get_model_config(name)["embed_dim"])
     except Exception as error:  # torch and open_clip raise many kinds; all mean that it can't be loaded
         raise EncoderError(_explain(spec.model, weights, error)) from error
     _refuse_resized(model, weights, spec.model)
     if not all(bool(torch.isfinite(value).all()) for value in model.parameters()):
         raise EncoderError(f"the weights in {weights} are not finite; its training failed, take another file")
     return LoadedModel(model.eval().requires_grad_(False), tokenizer, dim, file_sha256(weights))
+
+
+def new_model(name: str, seed: int, device: torch.device) -> LoadedModel:
+    """Return a model with random weights, drawn from the seed, to be trained.
+
+    Raises
+    ------
+    EncoderError
+        When there is no architecture of this name.
+    """
+    register_shipped_models()
+    dim = int(_architecture(name)["embed_dim"])
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name, pretrained_text=False).to(device)
+        tokenizer = Tokenizer(open_clip.get_tokenizer(name))
+    return LoadedModel(model, tokenizer, dim, None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's remarks, all of which are checked here, off the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _locate(spec: EncoderSpec, base: Path | None) -> tuple[str, str | None, Path]:
@@ -89,11 +115,7 @@ def _locate(spec: EncoderSpec, base: Path | None) -> tuple[str, str | None, Path
 
 
 def _named(spec: EncoderSpec, base: Path | None) -> tuple[str, str, Path]:
-    config = open_clip.get_model_config(spec.model)
-    if config is None:
-        near = difflib.get_close_matches(spec.model, open_clip.list_models(), n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models()"
-        raise EncoderError(f"model: there is no architecture {spec.model!r}; {hint}")
+    config = _architecture(spec.model)
     known = tags.list_pretrained_tags_by_model(spec.model)
     if spec.pretrained is None:
         choice = f"one of {', '.join(known)}, or a weights file" if known else "a weights file"
@@ -111,6 +133,15 @@ def _named(spec: EncoderSpec, base: Path | None) -> tuple[str, str, Path]:
         )
     _refuse_activation(spec.model, config, bool(tag.get("quick_gelu")) or None, spec.pretrained)
     return spec.model, spec.pretrained, _download(spec.model, tag)
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    if name not in open_clip.list_models():
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models()"
+        raise EncoderError(f"model: there is no architecture {name!r}; {hint}")
+    config: dict[str, Any] = open_clip.get_model_config(name)
+    return config
 
 
 def _download(model: str, tag: dict[str, Any]) -> Path:

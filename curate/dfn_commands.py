@@ -1,0 +1,111 @@
+"""`curate dfn`: filter networks of one's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from curate.config import _override, _read
+from pipelines.config import explain
+from pipelines.errors import ConfigError
+from pipelines.train_config import TrainConfig
+
+app = typer.Typer(
+    name="dfn",
+    help="Data-filtering networks: small CLIPs, trained on good samples, whose similarity filters the rest.",
+    no_args_is_help=True,
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `train` a command of its own while it is the only one."""
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="The training's configuration, YAML.")],
+    set_: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Train a filter network on good shards, or go on with a training that was stopped."""
+    checked = load_train_config(config, set_ or ())
+    from pipelines.train import train_filter  # torch is imported here, after the configuration is known good
+
+    with _shown(Console(stderr=True)) as show:
+        folder = train_filter(checked, on_event=show)
+    if as_json:
+        print(json.dumps({"output": str(folder)}))
+    else:
+        print(f'trained: use it as encoder: {{model: "local-dir:{folder}"}}')
+
+
+def load_train_config(source: Path, overrides: list[str] | tuple[str, ...] = ()) -> TrainConfig:
+    """Return a checked configuration, its relative paths starting at the folder of its file.
+
+    Raises
+    ------
+    ConfigError
+        With one line for everything that is wrong.
+    """
+    content, base, name = _read(source)
+    for override in overrides:
+        _override(content, override)
+    try:
+        return TrainConfig.model_validate(content).at(base)
+    except ValidationError as error:
+        lines = explain(error, TrainConfig)
+        raise ConfigError("\n  ".join([f"{name} is not a training that can run:", *lines])) from None
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Any]:
+    """Show events: a bar on a terminal, a line of JSON each elsewhere."""
+    if not console.is_terminal:
+        yield lambda event: print(json.dumps(event), file=sys.stderr, flush=True)
+        return
+    columns = (
+        TextColumn("step {task.completed:,}/{task.total:,}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield _Bar(bars, console)
+
+
+class _Bar:
+    def __init__(self, bars: Progress, console: Console) -> None:
+        self._bars, self._console = bars, console
+        self._task: TaskID | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+        match event["event"]:
+            case "data":
+                skipped = sum(event["skipped"].values())
+                note = f", {skipped:,} left out" if skipped else ""
+                self._console.print(f"data: {event['samples']:,} samples{note}", highlight=False)
+            case "note":
+                self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
+            case "step":
+                if self._task is None:
+                    self._task = self._bars.add_task("", total=event["steps"], state="")
+                state = f"loss {event['loss']:.3f}  {event['samples_per_second']:,.0f} samples/s"
+                self._bars.update(self._task, completed=event["step"], state=state)
+            case "trained" if not event["new"]:
+                self._console.print("this network is already trained")

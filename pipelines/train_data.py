@@ -1,0 +1,183 @@
+"""The samples that a filter network learns from: every batch is a function of seed and step alone."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.samples import CAPTION_SUFFIXES, IMAGE_SUFFIXES, split_name
+from pipelines.shards import Shard
+from pipelines.storage import COPY_BYTES, RangeReader, open_stream
+from pipelines.tar_reader import Member, read_members
+from scoring.ahead import work_ahead
+from scoring.images import ImageProblem
+
+_PIECE = 32
+_THREADS = 2
+_BATCHES_AHEAD = 3
+
+
+class Preparing(NamedTuple):
+    """How a model wants its input: image bytes to uint8 (height, width, 3), captions to int64 (n, length)."""
+
+    image: Callable[[bytes], torch.Tensor]
+    texts: Callable[[list[str]], torch.Tensor]
+
+
+class Batch(NamedTuple):
+    """One step's samples: images uint8 (n, height, width, 3), tokens int64 (n, length)."""
+
+    images: torch.Tensor
+    tokens: torch.Tensor
+
+
+class _Sample(NamedTuple):
+    shard: int
+    offset: int
+    size: int
+    data: bytes
+    caption: str
+
+
+class _Place(NamedTuple):
+    shard: int
+    offset: int
+    size: int
+
+
+@dataclass
+class TrainingSet:
+    """Captions as tokens, pictures decoded as far as `cache_bytes` goes, the places of the others.
+
+    Attributes
+    ----------
+    skipped
+        How many samples were left out, by reason.
+    """
+
+    shards: Sequence[Shard]
+    preparing: Preparing
+    cache_bytes: int
+    tokens: list[NDArray[np.int32]] = field(default_factory=list)
+    pictures: list[torch.Tensor | _Place] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def read(cls, shards: Sequence[Shard], preparing: Preparing, cache_bytes: int) -> TrainingSet:
+        """Look at every sample once; pictures that can't be read and empty captions are left out."""
+        found = cls(shards, preparing, cache_bytes)
+        samples = itertools.chain.from_iterable(_samples(n, shard.url) for n, shard in enumerate(shards))
+        pieces = work_ahead(_batched(samples, _PIECE), found._prepare, threads=_THREADS, depth=16)
+        for piece in pieces:
+            for place, outcome in piece:
+                found._take(place, outcome)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batches(self, seed: int, size: int, steps: Iterable[int]) -> Iterator[Batch]:
+        """Yield the batch of each step, prepared ahead."""
+        return work_ahead(
+            steps,
+            lambda step: self._batch(rows_of_step(len(self), seed, size, step)),
+            threads=_THREADS,
+            depth=_BATCHES_AHEAD,
+        )
+
+    def _prepare(self, samples: list[_Sample]) -> list[tuple[_Place, Any]]:
+        tokens = self.preparing.texts([sample.caption for sample in samples]).numpy().astype(np.int32)
+        outcomes: list[tuple[_Place, Any]] = []
+        for sample, row in zip(samples, tokens, strict=True):
+            outcome: Any
+            try:
+                outcome = self.preparing.image(sample.data), row
+            except ImageProblem as problem:
+                outcome = problem.reason
+            if not sample.caption.strip():
+                outcome = "empty_caption"
+            outcomes.append((_Place(sample.shard, sample.offset, sample.size), outcome))
+        return outcomes
+
+    def _take(self, place: _Place, outcome: Any) -> None:
+        if isinstance(outcome, str):
+            self.skipped[outcome] += 1
+            return
+        picture, row = outcome
+        fits = (len(self) + 1) * picture.nbytes <= self.cache_bytes
+        self.pictures.append(picture if fits else place)
+        self.tokens.append(row)
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        chosen = {row: self.pictures[row] for row in rows.tolist()}
+        places = {row: place for row, place in chosen.items() if isinstance(place, _Place)}
+        read = self._read_places(places)
+        images = [read[row] if row in read else chosen[row] for row in rows.tolist()]
+        tokens = torch.from_numpy(np.stack([self.tokens[row] for row in rows])).long()
+        return Batch(torch.stack(images), tokens)
+
+    def _read_places(self, places: dict[int, _Place]) -> dict[int, torch.Tensor]:
+        found: dict[int, torch.Tensor] = {}
+        in_order = sorted(places.items(), key=lambda item: item[1])
+        for shard, group in itertools.groupby(in_order, key=lambda item: item[1].shard):
+            with RangeReader(self.shards[shard].url) as tar:
+                for row, place in group:
+                    found[row] = self.preparing.image(tar.read(place.offset, place.size))
+        return found
+
+
+def rows_of_step(n_samples: int, seed: int, size: int, step: int) -> NDArray[np.int64]:
+    """Return the rows, int64 of shape (size,), of a step: every epoch is a new order of all the samples.
+
+    A batch holds no sample twice unless there are fewer samples than it has room for; the samples that are
+    over at the end of an epoch sit it out.
+    """
+    size_of_epoch = max(size, n_samples - n_samples % size)
+    epoch, start = divmod(step * size, size_of_epoch)
+    return np.resize(_order(n_samples, seed, epoch), size_of_epoch)[start : start + size]
+
+
+@lru_cache(maxsize=2)
+def _order(n_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(n_samples)
+
+
+def content_sha256(shard: Shard) -> str:
+    """Return the sha256 of a shard's bytes."""
+    digest = hashlib.sha256()
+    with open_stream(shard.url) as stream:
+        while piece := stream.read(COPY_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _samples(number: int, url: str) -> Iterator[_Sample]:
+    images: dict[str, Member] = {}
+    captions: dict[str, str] = {}
+    with open_stream(url) as stream:
+        for member in read_members(stream):
+            if not isinstance(member, Member) or member.data is None:
+                continue
+            key, suffix = split_name(member.name) or ("", "")
+            if suffix in IMAGE_SUFFIXES:
+                images.setdefault(key, member)
+            elif suffix in CAPTION_SUFFIXES:
+                captions.setdefault(key, member.data.decode("utf-8", "replace"))
+            if key in images and key in captions:
+                image = images.pop(key)
+                yield _Sample(number, image.offset, image.size, image.data or b"", captions.pop(key))
+
+
+def _batched(items: Iterable[_Sample], size: int) -> Iterator[list[_Sample]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
