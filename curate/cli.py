@@ -132,8 +132,11 @@ def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None
     from curate.show import funnel
 
     name = load(config, set_ or ())[0].name
-    with progress(Console(stderr=True)) as shown:
-        result = api.run(config, set_ or (), shown)
+    try:
+        with progress(Console(stderr=True)) as shown:
+            result = api.run(config, set_ or (), shown)
+    except KeyboardInterrupt:  # Typer would end it in its own way
+        raise StoppedError("stopped; run it again to go on from here") from None
     if as_json:
         print(json.dumps(result.as_dict()))
         return

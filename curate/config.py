@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], Path, str]:
     if isinstance(source, Mapping):
-        return dict(source), Path.cwd(), "the configuration"
+        return copy.deepcopy(dict(source)), Path.cwd(), "the configuration"
     path = Path(source)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

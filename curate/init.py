@@ -24,7 +24,7 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
         raise ConfigError(f"{file} exists already; name another file with --output")
     found = expand(shards)
     base = file.absolute().parent
-    spelled = os.path.relpath(resolve(shards, "."), base) if is_local(shards) else shards
+    spelled = "::".join(_from(base, part) for part in shards.split("::"))
     name = Path(found[0].url).parent.name or "pool"
     with_encoder = model is not None
     text = CONFIG.format(
@@ -36,12 +36,17 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
         run=_quoted(f"runs/{name}"),
         workers=os.cpu_count() or 1,
         min_side=32,
-        output=_quoted(f"curated/{name}").strip('"'),
+        output=_quoted(f"curated/{name}"),
+        subset=_quoted(f"curated/{name}/subset.npy"),
         encoder=ENCODER.format(model=model, pretrained=pretrained or "null") if with_encoder else NO_ENCODER,
         score=SCORE if with_encoder else NO_SCORE,
     )
     file.write_text(text, encoding="utf-8")
     return len(found)
+
+
+def _from(base: Path, path: str) -> str:
+    return os.path.relpath(resolve(path, "."), base) if is_local(path) else path
 
 
 def _quoted(text: str) -> str:

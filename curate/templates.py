@@ -30,7 +30,7 @@ stages:                # in order, each on the survivors of the one before
 output:
   shards: {output}
   samples_per_shard: 10000
-  subset: {output}/subset.npy    # the kept uids in DataComp's format
+  subset: {subset}    # the kept uids in DataComp's format
 """
 
 ENCODER = """\
