@@ -88,10 +88,8 @@ def plot_kept_share(
 def plot_break_even(probe_angle: float = 0.0, most_abundance: float = 60.0) -> Figure:
     """Return the map of what to keep, hard or easy or random, over abundance and kept share."""
     figure, axes = _canvas()
-    abundance, ratios = np.geomspace(0.5, most_abundance, 40), np.geomspace(0.08, 0.95, 20)
-    abundance, ratios, (hard, easy, random) = _refined(
-        abundance, ratios, _log_errors(abundance, ratios, probe_angle)
-    )
+    abundance, ratios = np.geomspace(0.5, most_abundance, 600), np.geomspace(0.08, 0.95, 400)
+    hard, easy, random = _log_error_map(abundance, ratios, probe_angle)
     winner = np.argmin([hard, easy, random], axis=0)
     for place, (keep, colour, _) in enumerate(_STYLES):
         if (winner == place).any():
@@ -128,12 +126,22 @@ def _log_errors(abundance: Floats, ratios: Floats, probe_angle: float) -> Floats
     )
 
 
-def _refined(abundance: Floats, ratios: Floats, fields: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return smooth fields (3, n_ratios, n_abundance) on a grid fine enough that borders look sharp."""
-    x, y = np.log(abundance), np.log(ratios)
-    fine_x, fine_y = np.linspace(x[0], x[-1], 600), np.linspace(y[0], y[-1], 400)
-    fine = [RectBivariateSpline(y, x, field)(fine_y, fine_x) for field in fields]
-    return np.exp(fine_x), np.exp(fine_y), np.array(fine)
+def _log_error_map(abundance: Floats, ratios: Floats, probe_angle: float) -> Floats:
+    """Return what `_log_errors` does for axes of many values, by splines through a coarse grid.
+
+    The grid is one of samples kept, as the steep fall lies at nearly the same number for every share.
+    """
+    log_kept = np.linspace(np.log(abundance[0] * ratios[0]), np.log(abundance[-1] * ratios[-1]), 56)
+    log_ratio = np.linspace(np.log(ratios[0]), np.log(ratios[-1]), 14)
+    asked_ratio, asked = np.meshgrid(np.log(ratios), np.log(abundance), indexing="ij")
+    found = []
+    for keep, _, _ in _STYLES:
+        coarse = [
+            np.log(theory_error(np.exp(log_kept - ratio), float(np.exp(ratio)), keep, probe_angle))
+            for ratio in log_ratio
+        ]
+        found.append(RectBivariateSpline(log_ratio, log_kept, coarse).ev(asked_ratio, asked + asked_ratio))
+    return np.array(found)
 
 
 def _canvas() -> tuple[Figure, Axes]:
