@@ -125,9 +125,8 @@ def over_training(runs: pd.DataFrame) -> None:
         )
         for run in part[part["name"].str.contains("open_lm")].to_dict("records"):
             missed = law.predict(run["params"], run["token_multiplier"]) / run["loss:c4_val"] - 1
-            print(
-                f"    {run['params']:.3g} parameters, M {run['token_multiplier']:g}: {100 * abs(missed):.4f} %"
-            )
+            name = f"{run['params']:.3g} parameters, M {run['token_multiplier']:g}"
+            print(f"    {name}: {100 * abs(missed):.4f} %")
 
 
 def frontier_of_curves(curves: pd.DataFrame) -> None:

@@ -59,6 +59,8 @@ ShareHalfLife = Annotated[bool, typer.Option(help="One half-life for all pools."
 NoDecay = Annotated[bool, typer.Option("--no-decay", help="Fit without repetition decay.")]
 Draws = Annotated[int, typer.Option(min=10, help="Bootstrap draws.")]
 NoiseSd = Annotated[float | None, typer.Option(help="Run-to-run standard deviation of the error, if known.")]
+BootstrapName = Literal["residual", "parametric", "seed"]
+Kind = Annotated[BootstrapName | None, typer.Option("--bootstrap", help="Default: by what tells the noise.")]
 Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 Budgets = Annotated[
     list[str] | None,
@@ -66,7 +68,9 @@ Budgets = Annotated[
 ]
 Candidates = Annotated[CandidatesName, typer.Option(help="Mixtures to choose from.")]
 KeepRatios = Annotated[list[float] | None, typer.Option("--keep-ratio", help="Also consider random parts.")]
-FlopsPerSample = Annotated[float | None, typer.Option(help="Training FLOPs of one image-text pair.")]
+FlopsPerSample = Annotated[
+    float | None, typer.Option(help="Training FLOPs of one pair; default: from the runs.")
+]
 GpuFlops = Annotated[float | None, typer.Option(help="FLOPs per second that one GPU sustains.")]
 Force = Annotated[bool, typer.Option("--force", help="Answer outside the measured range, with a warning.")]
 
@@ -100,6 +104,7 @@ def fit(
     share_half_life: ShareHalfLife = False,
     no_decay: NoDecay = False,
     draws: Draws = 1000,
+    bootstrap: Kind = None,
     noise_sd: NoiseSd = None,
     seed: Seed = 0,
 ) -> None:
@@ -115,7 +120,7 @@ def fit(
             metric=metric,
         )
         table = read_runs(runs, metric, model)
-        study = study_runs(table, law, n_draws=draws, noise_sd=noise_sd, random_state=seed)
+        study = study_runs(table, law, n_draws=draws, kind=bootstrap, noise_sd=noise_sd, random_state=seed)
         study.save(output)
     _print_study(study)
     typer.echo(f"wrote {output}")
@@ -137,8 +142,7 @@ def choose(
     """Name the best pool or mixture for each budget, with its probability and the switch budgets."""
     with _plain_errors():
         limits = RangeLimits(max_epoch_factor, max_extrapolation)
-        compute = Compute(flops_per_sample, gpu_flops)
-        choice = _choose(law, budget, candidates, keep_ratio, compute, limits, force)
+        choice = _choose(law, budget, candidates, keep_ratio, (flops_per_sample, gpu_flops), limits, force)
         _write(output, choice_to_json(choice))
     _print_choice(choice)
 
@@ -239,15 +243,17 @@ def _choose(
     budget: list[str] | None,
     candidates: CandidatesName,
     keep_ratio: list[float] | None,
-    compute: Compute,
+    cost: tuple[float | None, float | None],
     limits: RangeLimits,
     force: bool,
 ) -> Choice:
     if not budget:
         raise ValueError("give at least one --budget, for example --budget 128M")
+    study = Study.load(law)
+    compute = Compute(cost[0] or study.flops_per_sample, cost[1])
     budgets = [compute.parse(text) for text in budget]
     ratios = sorted({1.0, *(keep_ratio or [])}, reverse=True)
-    return Study.load(law).choose(budgets, candidates, keep_ratios=ratios, limits=limits, force=force)
+    return study.choose(budgets, candidates, keep_ratios=ratios, limits=limits, force=force)
 
 
 def _read_models(runs: Path, metric: MetricName, model: str | None) -> pd.DataFrame:

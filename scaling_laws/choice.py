@@ -13,7 +13,7 @@ from scaling_laws.effective_data import Floats
 from scaling_laws.error_surface import ErrorSurface, point_errors
 from scaling_laws.fitted_pools import FittedPools
 from scaling_laws.mixtures import Pool
-from scaling_laws.range_check import OutsideRangeError, RangeLimits, range_problems
+from scaling_laws.range_check import DEFAULT_LIMITS, OutsideRangeError, RangeLimits, range_problems
 from scaling_laws.switches import Switch, find_switches
 
 CONTENDER_PROBABILITY = 0.05
@@ -24,7 +24,11 @@ MOST_CONTENDERS = 20
 
 @dataclass(frozen=True)
 class Contender:
-    """A candidate that may be the best: predicted error with interval (nan without draws), and P(best)."""
+    """A candidate that may be the best: predicted error, its interval, and P(best).
+
+    The interval is that of the law's value over draws; the noise of a single run comes on top. Without draws
+    it and P(best) are nan.
+    """
 
     name: str
     error: float
@@ -109,7 +113,7 @@ def choose(
     noise_sd: float | None = None,
     baselines: Mapping[str, FittedPools | str] | None = None,
     scan: tuple[float, float] | None = None,
-    limits: RangeLimits | None = None,
+    limits: RangeLimits = DEFAULT_LIMITS,
     force: bool = False,
     level: float = 0.95,
 ) -> Choice:
@@ -128,15 +132,11 @@ def choose(
     noise_sd
         Run-to-run standard deviation of the error; a smaller margin is no difference.
     baselines
-        Other rules by name, as from `fit_baselines`: a fit by another law, or the pool a rule always takes.
-        The result says what each would choose, and its error under this law.
+        Other rules by name, as from `fit_baselines`: what each would choose, and its error under this law.
     scan
-        Budgets between which to look for switches; default: from the least measured samples to the most
-        allowed.
+        Budgets between which to look for switches; default: from the least measured to the most allowed.
     limits, force
         How far outside the measured range to answer; ``force`` turns a refusal into a warning.
-    level
-        Of all intervals.
 
     Raises
     ------
@@ -145,33 +145,40 @@ def choose(
     ValueError
         If budgets are not positive, or the pools do not fit together.
     """
-    at = np.atleast_1d(np.asarray(budgets, float))
-    if at.size == 0 or not (np.isfinite(at) & (at > 0)).all():
-        raise ValueError("budgets must be positive numbers of samples")
+    at = _checked_budgets(budgets)
     fitted = pools if isinstance(pools, FittedPools) else FittedPools.from_pools(pools)
-    options = candidates
-    if not isinstance(options, Candidates):
-        options = make_candidates(fitted, options, keep_ratios)
+    options = _as_candidates(fitted, candidates, keep_ratios)
     errors = point_errors(fitted, options, at)
-    best = errors.argmin(axis=0)
-    limits = limits or RangeLimits()
-    problems = range_problems(fitted.measured, at, options.sizes[best], limits)
+    problems = range_problems(fitted.measured, at, options.sizes[errors.argmin(axis=0)], limits)
     if problems and not force:
         raise OutsideRangeError(problems)
     spread = _Spread.of_draws(draws, options, at, errors, noise_sd, level)
-    chosen = [
-        _budget_choice(i, float(at[i]), options, errors[:, i], spread, noise_sd) for i in range(len(at))
-    ]
-    limit = scan or limits.scan(fitted, at)
     return Choice(
-        tuple(chosen),
-        tuple(find_switches(fitted, options, limit, draws, level)),
+        tuple(_budget_choice(i, n, options, errors[:, i], spread, noise_sd) for i, n in enumerate(at)),
+        tuple(find_switches(fitted, options, scan or limits.scan(fitted, at), draws, level)),
         options,
         level,
         draws.n_draws if draws is not None else 0,
         tuple(problems),
         _baseline_table(at, options, errors, baselines or {}),
     )
+
+
+def _as_candidates(
+    fitted: FittedPools,
+    candidates: CandidateKind | Sequence[Mapping[str, float]] | Candidates,
+    keep_ratios: Sequence[float],
+) -> Candidates:
+    if isinstance(candidates, Candidates):
+        return candidates
+    return make_candidates(fitted, candidates, keep_ratios)
+
+
+def _checked_budgets(budgets: Sequence[float] | Floats) -> Floats:
+    at = np.atleast_1d(np.asarray(budgets, float))
+    if at.size == 0 or not (np.isfinite(at) & (at > 0)).all():
+        raise ValueError("budgets must be positive numbers of samples")
+    return at
 
 
 @dataclass(frozen=True)
@@ -229,7 +236,7 @@ def _budget_choice(
             float(errors[row]),
             *spread.intervals.get((int(row), column), (float("nan"), float("nan"))),
             float(spread.p_best[row, column]),
-            budget / float(options.sizes[row]),
+            float(budget / options.sizes[row]),
         )
         for row in rows
     )
@@ -239,7 +246,7 @@ def _budget_choice(
         runner_up, margin = options.names[second], float(errors[second] - errors.min())
     known = noise_sd is not None and np.isfinite(noise_sd)
     beyond = bool(margin > NOISE_FACTOR * noise_sd) if known and noise_sd is not None else None
-    return BudgetChoice(budget, contenders[0], runner_up, margin, beyond, contenders, count)
+    return BudgetChoice(float(budget), contenders[0], runner_up, margin, beyond, contenders, count)
 
 
 def _baseline_table(

@@ -13,6 +13,7 @@ from scaling_laws.fitted_pools import FittedPools
 from scaling_laws.switches import Switch, crossings
 
 N_SCAN = 240
+COLUMNS = ["pool", "samples_seen", "epochs", "width_now", "expected_width", "narrowing"]
 
 
 def plan_next_run(
@@ -63,7 +64,7 @@ def plan_next_run(
     place = _log_crossings(choice, draws, target, scan)
     sizes = dict(zip(draws.names, draws.sizes, strict=True))
     at = _default_budgets(draws, scan) if budgets is None else np.asarray(budgets, float)
-    tails = ((1 - level) / 2, (1 + level) / 2)
+    tails = (1 - level) / 2, (1 + level) / 2
     now = float(np.diff(np.quantile(place, tails))[0])
     rows = []
     for pool in draws.names:
@@ -73,8 +74,7 @@ def plan_next_run(
             rng = np.random.default_rng(random_state)
             after = _expected_width(place, predicted, noise_sd, n_outcomes, tails, rng)
             rows.append((pool, samples, samples / sizes[pool], np.exp(now), np.exp(after), 1 - after / now))
-    names = ["pool", "samples_seen", "epochs", "width_now", "expected_width", "narrowing"]
-    table = pd.DataFrame(rows, columns=names)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values("expected_width", kind="stable").reset_index(drop=True)
 
 

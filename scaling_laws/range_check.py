@@ -36,6 +36,9 @@ class RangeLimits:
         return low, max(float(budgets.max()), 100.0 * low)
 
 
+DEFAULT_LIMITS = RangeLimits()
+
+
 def range_problems(
     measured: MeasuredRange | None, budgets: Floats, sizes: Floats, limits: RangeLimits
 ) -> list[str]:

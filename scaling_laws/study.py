@@ -22,7 +22,7 @@ from scaling_laws.fitted_pools import FittedPools, MeasuredRange
 from scaling_laws.intervals import Interval
 from scaling_laws.pool_fit import RepetitionFit
 from scaling_laws.profiles import profile_interval
-from scaling_laws.range_check import RangeLimits
+from scaling_laws.range_check import DEFAULT_LIMITS, RangeLimits
 
 DOCUMENT = "curate scaling law"
 VERSION = 1
@@ -72,13 +72,20 @@ class Study:
         """Run-to-run standard deviation of the error (nan if unknown)."""
         return float(self.statistics["noise_sd"])
 
+    @property
+    def flops_per_sample(self) -> float | None:
+        """Training FLOPs of one sample, from the runs' ``flops`` if they have them."""
+        if "flops" not in self.runs:
+            return None
+        return float((self.runs["flops"] / self.runs["samples_seen"]).median())
+
     def choose(
         self,
         budgets: Sequence[float],
         candidates: CandidateKind | Sequence[Mapping[str, float]] = "subsets",
         *,
         keep_ratios: Sequence[float] = (1.0,),
-        limits: RangeLimits | None = None,
+        limits: RangeLimits = DEFAULT_LIMITS,
         force: bool = False,
     ) -> Choice:
         """Return `choose` for these pools, with their draws, noise and baselines."""

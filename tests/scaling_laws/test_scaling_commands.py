@@ -61,6 +61,27 @@ def test_choose_refuses_outside_the_range_with_reasons_in_json(folder):
     assert "warning: budget 2e+09" in forced.output
 
 
+def test_flops_in_the_runs_price_a_sample(tmp_path):
+    runs = simulate(0.0024)
+    runs.assign(flops=runs["samples_seen"] * 4.4e10).to_csv(tmp_path / "runs.csv", index=False)
+    assert call("fit", tmp_path / "runs.csv", "-o", tmp_path / "law.json", "--draws", "50").exit_code == 0
+    result = call("choose", tmp_path / "law.json", "--budget", "4.4e18 flops")
+    assert result.exit_code == 0, result.output
+    assert "1e+08" in result.output
+
+
+def test_a_budget_that_is_none_is_named(folder):
+    result = call("choose", folder / "law.json", "--budget", "lots")
+    assert result.exit_code == 2
+    assert "is no budget" in result.stderr
+
+
+def test_the_seed_bootstrap_needs_seeds(folder, tmp_path):
+    result = call("fit", folder / "runs.csv", "-o", tmp_path / "law.json", "--bootstrap", "seed")
+    assert result.exit_code == 2
+    assert "add seeds" in result.stderr
+
+
 def test_test_gives_the_verdict_first(folder):
     result = call("test", folder / "runs.csv", "-o", folder / "test.json")
     assert result.exit_code == 0, result.output
@@ -100,7 +121,6 @@ def test_collect_gathers_training_folders_into_runs(tmp_path):
         (["fit", "missing.csv"], "no such file"),
         (["choose", "missing.json", "--budget", "1e8"], "not readable as a law"),
         (["choose", "missing.json"], "at least one --budget"),
-        (["choose", "missing.json", "--budget", "lots"], "is no budget"),
         (["test", "missing.csv"], "no such file"),
         (["plan", "missing.json"], "not readable as a law"),
         (["plot", "missing.json"], "not readable as a law"),
