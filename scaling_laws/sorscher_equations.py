@@ -166,12 +166,12 @@ class SaddlePoint:
             low = boundary
         else:
             high = boundary
-        weight, moment = _slice(low, high)
         if not np.isfinite(self.cut):
-            return weight, moment
+            return _slice(low, high)
         inside = _slice(np.maximum(low, ends.min(axis=0)), np.minimum(high, ends.max(axis=0)))
         if self.hard:
             return inside
+        weight, moment = _slice(low, high)
         return weight - inside[0], moment - inside[1]
 
 
