@@ -131,11 +131,24 @@ def test_a_damaged_signature_is_nobodys(store: Folder, content: bytes) -> None:
 
 
 def test_an_owner_signs_again_and_again(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    signatures: list[bytes] = []
+    third = threading.Event()
+    write = Folder.write
+
+    def noted(folder: Folder, name: str, data: bytes) -> None:
+        write(folder, name, data)
+        signatures.append(data)
+        if len(signatures) == 3:
+            third.set()
+
     monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(Folder, "write", noted)
     with own(store):
-        first = json.loads(store.read(".lock"))["at"]
-        while json.loads(store.read(".lock"))["at"] == first:
-            pass
+        assert third.wait(60)
+    times = [json.loads(each)["at"] for each in signatures]
+    assert times == sorted(times)
+    assert len({json.loads(each)["owner"] for each in signatures}) == 1
+    assert not is_owned(store)
 
 
 def test_two_that_start_at_one_moment_do_not_both_own(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
