@@ -15,12 +15,13 @@ from scaling_laws.effective_data import Floats
 from scaling_laws.error_surface import ErrorSurface, point_errors
 from scaling_laws.intervals import Interval
 from scaling_laws.study import Study
-from scaling_laws.switches import find_switches
+from scaling_laws.switches import Switch, find_switches
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F6000", "#000000")
 """Okabe and Ito's colours, told apart by colour-blind readers; yellow is darkened for white paper."""
 MARKERS = "osD^vPX*"
 MOST_LINES = len(PALETTE)
+MOST_RUNNERS_UP = 2
 N_CURVE = 160
 
 
@@ -29,8 +30,8 @@ def plot_frontier(
 ) -> Figure:
     """Return error against budget for every candidate that is best somewhere, with bands and switches.
 
-    Bands are 95 % bootstrap intervals; lines are dashed past the measured budgets; a switch is a vertical
-    line with its interval shaded. With a ``choice`` its budgets are marked.
+    Thin lines are the closest rivals. Bands are 95 % bootstrap intervals; lines are dashed past the measured
+    budgets; a switch is a vertical line with its interval shaded. With a ``choice`` its budgets are marked.
     """
     pools, draws = study.pools, study.draws
     options = candidates if isinstance(candidates, Candidates) else make_candidates(pools, candidates)
@@ -45,8 +46,10 @@ def plot_frontier(
         colour = PALETTE[place]
         axes.fill_between(grid, bands[:, 0, place], bands[:, 1, place], color=colour, alpha=0.15, linewidth=0)
         _line_with_dashed_end(axes, grid, errors[row], study, colour, _short(options.names[row]))
+    for place, row in enumerate(_runners_up(errors, shown), len(shown)):
+        label = f"{_short(options.names[row])} (never best)"
+        axes.plot(grid, errors[row], color=PALETTE[place], linewidth=0.9, label=label)
     axes.plot(grid, errors.min(axis=0), color="black", linewidth=5, alpha=0.12, zorder=1, label="frontier")
-    top = axes.get_ylim()[1]
     switches = choice.switches if choice else find_switches(pools, options.pick(shown), (low, high), draws)
     for switch in switches:
         where = switch.budget
@@ -54,16 +57,13 @@ def plot_frontier(
             continue
         axes.axvspan(max(where.low, low), min(where.high, high), color="grey", alpha=0.13, linewidth=0)
         axes.axvline(where.estimate, color="grey", linewidth=1)
-        note = (
-            f"switch at {_samples(where.estimate)}\n{_span(where)}" + "\nextrapolated" * switch.extrapolated
-        )
-        axes.annotate(note, (where.estimate, top), (4, -4), textcoords="offset points", va="top", fontsize=8)
+        _note_switch(axes, switch, right_of_line=where.estimate < (low**2 * high) ** (1 / 3))
     if choice is not None:
         at = [c.budget for c in choice.budgets]
         best = [c.best.error for c in choice.budgets]
         axes.scatter(at, best, color="black", s=28, zorder=5, label="chosen")
     _finish(axes, "Samples seen", "Error", "Which pool for which budget")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     return figure
 
 
@@ -76,7 +76,7 @@ def plot_epochs(study: Study) -> Figure:
         size = float(pools.sizes[place])
         colour = PALETTE[place]
         ends = runs["samples_seen"].min() / size, runs["samples_seen"].max() / size
-        epochs = np.geomspace(min(1.0, ends[0]), max(1.0, ends[1]) * 1.2, N_CURVE)
+        epochs = np.geomspace(ends[0] / 1.3, ends[1] * 1.3, N_CURVE)
         pool = pools.pool(name)
         drawn = [study.draws.predict_draws(name, float(n)) for n in epochs * size]
         band = np.quantile(drawn, (0.025, 0.975), axis=1)
@@ -92,7 +92,7 @@ def plot_epochs(study: Study) -> Figure:
         )  # fmt: skip
     axes.plot([], [], color="grey", linestyle=":", linewidth=1, label="without decay")
     _finish(axes, "Epochs (samples seen / pool size)", "Error", "What repetition costs")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     return figure
 
 
@@ -112,7 +112,7 @@ def plot_residuals(study: Study) -> Figure:
             label=f"±1.96 × noise ({study.noise_sd:.2g})",
         )  # fmt: skip
     _finish(axes, "Samples seen", "Predicted − measured error", "What the law does not explain")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     return figure
 
 
@@ -129,6 +129,28 @@ def _plot_range(study: Study, choice: Choice | None) -> tuple[float, float]:
 def _best_somewhere(errors: Floats) -> list[int]:
     """Return the candidates on the frontier in order of budget, at most as many as there are colours."""
     return [int(row) for row in dict.fromkeys(errors.argmin(axis=0).tolist())][:MOST_LINES]
+
+
+def _note_switch(axes: Axes, switch: Switch, right_of_line: bool) -> None:
+    """Write the switch beside its line, low down: error falls with samples and the legend is at the top."""
+    tail = "\nextrapolated" if switch.extrapolated else ""
+    axes.annotate(
+        f"switch at {_samples(switch.budget.estimate)}\n{_span(switch.budget)}{tail}",
+        (switch.budget.estimate, axes.get_ylim()[0]),
+        (4, 4) if right_of_line else (-4, 4),
+        textcoords="offset points",
+        ha="left" if right_of_line else "right",
+        fontsize=8,
+    )
+
+
+def _runners_up(errors: Floats, shown: list[int]) -> list[int]:
+    """Return the candidates that come second somewhere and first nowhere, as far as colours last."""
+    if len(errors) < 2:
+        return []
+    second = np.argsort(errors, axis=0, kind="stable")[1]
+    others = [int(row) for row in dict.fromkeys(second.tolist()) if row not in shown]
+    return others[: min(MOST_RUNNERS_UP, MOST_LINES - len(shown))]
 
 
 def _line_with_dashed_end(
