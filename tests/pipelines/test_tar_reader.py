@@ -17,7 +17,7 @@ from pipelines.tar_reader import BLOCK, MAX_HEADER_TEXT, Damage, Member, read_me
 from tests.making import SHARED
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
-GARBAGE = random.Random(0).randbytes(3 * BLOCK)
+GARBAGE = random.Random(0).randbytes(1 << 17)
 
 Files = list[tuple[str, bytes]]
 
@@ -200,7 +200,9 @@ def test_a_tar_without_an_end_marker_is_whole() -> None:
 # Damaged tars
 
 
-@pytest.mark.parametrize("n_bytes", [BLOCK, 3 * BLOCK, 100, 512 + 77], ids=lambda n: f"{n} bytes")
+@pytest.mark.parametrize(
+    "n_bytes", [BLOCK, 3 * BLOCK, 100, 512 + 77, (1 << 16) + 200], ids=lambda n: f"{n} bytes"
+)
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 def test_all_behind_garbage_is_found_again(format: int, n_bytes: int) -> None:
     before, behind = [("a.jpg", b"1")], [("long" * 20 + ".jpg", b"2"), ("c.jpg", b"3" * 999)]
