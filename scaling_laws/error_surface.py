@@ -19,9 +19,9 @@ from scaling_laws.mixtures import mixture_error
 
 BLOCK_ELEMENTS = 1 << 25
 """Elements of the largest left factor held at once: 128 MB."""
-NODE_COUNTS = (8, 12, 16, 24, 32)
-INTERPOLATION_TOLERANCE = 1e-6
-"""Largest error of log X allowed between nodes: about a ten-millionth of the error predicted."""
+NODE_COUNTS = (6, 8, 10, 12, 14, 16, 24, 32)
+INTERPOLATION_TOLERANCE = 3e-6
+"""Largest error of log X allowed between nodes: it reaches the error times the exponent, below 1e-6."""
 
 
 def point_errors(pools: FittedPools, candidates: Candidates, budgets: Floats) -> Floats:
@@ -184,15 +184,17 @@ class ErrorSurface:
 
 
 def _squash(half_lives: Floats, scale: float) -> Floats:
-    """Map (0, inf] onto (0, 1]: log X is smooth in tau/(tau + scale) right up to a half-life without
-    bound.
+    """Map (0, inf] onto (0, 1], where log X is smooth right up to a half-life without bound.
+
+    The square root spreads the bend of log X over the range: a quarter fewer nodes than the plain ratio
+    needs.
     """
-    return 1.0 / (1.0 + scale / half_lives)
+    return np.asarray(1.0 / (1.0 + np.sqrt(scale / half_lives)))
 
 
 def _unsquash(position: Floats, scale: float) -> Floats:
     with np.errstate(divide="ignore"):
-        return np.asarray(scale * position / (1.0 - position))
+        return np.asarray(scale * (position / (1.0 - position)) ** 2)
 
 
 def _chebyshev(low: Floats, high: Floats, count: int) -> Floats:
