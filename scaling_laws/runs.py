@@ -44,9 +44,12 @@ def read_runs(
     except (ValueError, OSError) as reason:
         raise RunsError(f"{file.name}: not readable as {file.suffix[1:]}: {reason}") from None
     if one_model or "model" not in table:
-        return check_runs(table, metric, model)
-    models = dict.fromkeys(table["model"].dropna().astype(str))
-    return pd.concat([check_runs(table, metric, name) for name in models], ignore_index=True)
+        runs = check_runs(table, metric, model)
+    else:
+        models = dict.fromkeys(table["model"].dropna().astype(str))
+        runs = pd.concat([check_runs(table, metric, name) for name in models], ignore_index=True)
+    _check_errors_fall(runs)
+    return runs
 
 
 def check_runs(table: pd.DataFrame, metric: Metric = "error", model: str | None = None) -> pd.DataFrame:
@@ -141,6 +144,19 @@ def _check_values(runs: pd.DataFrame, metric: Metric) -> None:
     raise RunsError(
         f"{say}, outside [0, 1]. Divide percentages by 100, or say metric='loss' if this is a loss"
     )
+
+
+def _check_errors_fall(runs: pd.DataFrame) -> None:
+    """Refuse a table whose every curve rises: it holds accuracies."""
+    keys = ["pool", "model"] if "model" in runs else ["pool"]
+    ordered = runs.sort_values("samples_seen", kind="stable").groupby(keys)
+    ends = ordered.agg(first=("error", "first"), last=("error", "last"), budgets=("samples_seen", "nunique"))
+    ends = ends[ends["budgets"] > 1]
+    if len(ends) and (ends["last"] > ends["first"]).all():
+        raise RunsError(
+            f"error rises with samples_seen in every pool (from {ends['first'].iloc[0]:g} to "
+            f"{ends['last'].iloc[0]:g} in the first): this looks like accuracy; give 1 - accuracy"
+        )
 
 
 def _check_one_size_per_pool(runs: pd.DataFrame) -> None:

@@ -92,6 +92,12 @@ def test_unreadable_files_are_named(tmp_path, name, content, message):
         read_runs(tmp_path / name)
 
 
+def test_accuracies_given_as_errors_are_recognised(tmp_path):
+    RUNS.assign(error=1 - RUNS["error"]).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(RunsError, match="looks like accuracy; give 1 - accuracy"):
+        read_runs(tmp_path / "runs.csv")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RunsError, match="no such file"):
         read_runs(tmp_path / "runs.csv")
