@@ -101,6 +101,8 @@ def data_constrained(runs: pd.DataFrame) -> None:
     print(f"  local optimum from (15, 5): R_D* {local[0]:.4f}, R_N* {local[1]:.4f}, objective {local[2]:.9f}")
     best = fit.optima_[0]
     print(f"  least of all starts: R_D* {best[0]:.4f}, R_N* {best[1]:.4f}, objective {best[2]:.10f}")
+    low, high = np.quantile(fit.bootstrap(1000)[:, 0], [0.025, 0.975], method="inverted_cdf")
+    print(f"  bootstrap 95 % of R_D*: [{low:.3g}, {high:.3g}]")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FitWarning)
         profile = fit.profile_data_repeats([8, 12, 20, 30, 50, 95, 200, 500])

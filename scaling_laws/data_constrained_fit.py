@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from scaling_laws.batched_least_squares import BatchedSolution, least_squares_batch
 from scaling_laws.effective_data import Floats
@@ -16,6 +16,8 @@ from scaling_laws.intervals import ProfileCurve
 from scaling_laws.power_laws import ChinchillaLaw, DataConstrainedLaw, saturated
 
 GRID = np.geomspace(0.1, 1000.0, 9)
+CEILING = 1e6
+"""Repeats. A constant this large costs nothing that runs of thousands of epochs could show."""
 FLAT_SHARE = 0.02
 """A profile that rises by less than this share of its least value over a factor of ten is called flat."""
 
@@ -99,13 +101,32 @@ class DataConstrainedFit:
             )
         return curve
 
-    def _solve(self, starts: Floats, fixed_log_data_repeats: Floats | None = None) -> BatchedSolution:
+    def bootstrap(self, n_draws: int = 1000, random_state: int = 0) -> Floats:
+        """Return (R_D*, R_N*) of refits to runs drawn with replacement, shape (n_draws, 2); ``inf``: no bound.
+
+        Every draw starts from all optima of the fit, as the best of them changes with the runs drawn.
+        """
+        rng = np.random.default_rng(random_state)
+        n_runs, starts = self._runs.shape[1], np.log(self.optima_[:, :2])
+        rows = np.repeat(rng.integers(n_runs, size=(n_draws, n_runs)), len(starts), axis=0)
+        solution = self._solve(np.tile(starts, (n_draws, 1)), rows=rows)
+        best = solution.cost.reshape(n_draws, -1).argmin(axis=1)
+        constants = np.exp(solution.parameters).reshape(n_draws, len(starts), 2)
+        found = constants[np.arange(n_draws), best]
+        return np.where(found >= CEILING * (1 - 1e-9), np.inf, found)
+
+    def _solve(
+        self,
+        starts: Floats,
+        fixed_log_data_repeats: Floats | None = None,
+        rows: NDArray[np.intp] | None = None,
+    ) -> BatchedSolution:
         size, tokens, unique_tokens, loss = self._runs
         unique = np.minimum(unique_tokens, tokens)
         useful = np.minimum(self.base.optimal_parameters(unique), size)
         base, log_loss = self.base, np.log(loss)
 
-        def model(parameters: Floats, _: object) -> tuple[Floats, Floats]:
+        def model(parameters: Floats, problems: NDArray[np.intp]) -> tuple[Floats, Floats]:
             scale = np.exp(parameters)
             data, data_slope = _saturated_with_slope(tokens, unique, scale[:, :1])
             model_size, model_slope = _saturated_with_slope(size, useful, scale[:, 1:])
@@ -119,9 +140,16 @@ class DataConstrainedFit:
                 ],
                 axis=-1,
             )
-            return np.log(total) - log_loss, jacobian
+            residual = np.log(total) - log_loss
+            if rows is None:
+                return residual, jacobian
+            chosen = rows[problems]
+            return (
+                np.take_along_axis(residual, chosen, axis=1),
+                np.take_along_axis(jacobian, chosen[..., None], axis=1),
+            )
 
-        lower, upper = np.full(starts.shape, np.log(1e-3)), np.full(starts.shape, np.log(1e6))
+        lower, upper = np.full(starts.shape, np.log(1e-3)), np.full(starts.shape, np.log(CEILING))
         if fixed_log_data_repeats is not None:
             lower[:, 0] = upper[:, 0] = fixed_log_data_repeats
         return least_squares_batch(

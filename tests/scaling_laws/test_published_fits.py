@@ -14,6 +14,7 @@ from scaling_laws import (
     PowerLaw,
     PowerLawFit,
     chinchilla_objective,
+    percentile_interval,
     r_squared,
 )
 
@@ -88,6 +89,15 @@ def test_data_constrained_half_life_has_a_flat_profile_and_says_so(repeated):
         profile = fit.profile_data_repeats(scan)
     published = [0.015958, 0.015855, 0.015841, 0.015821, 0.015808, 0.015805, 0.015816, 0.015857]
     assert profile.cost == pytest.approx(published, abs=6e-7)
+
+
+@pytest.mark.slow
+def test_data_constrained_bootstrap_has_no_upper_bound(repeated):
+    """Sheet, section 7.2: the 95 % bootstrap interval of R_D* is [6.6, unbounded]."""
+    draws = DataConstrainedFit(BASE).fit(*repeated).bootstrap(400)[:, 0]
+    found = percentile_interval(95.4, draws)
+    assert found.low == pytest.approx(6.6, abs=1.5)
+    assert found.high > 1000
 
 
 def test_over_training_law_gives_the_published_relative_errors(table):
