@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
 from pipelines.storage import resolve
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[RunConfig, Path]:
@@ -31,15 +33,22 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     ConfigError
         With one line for everything that is wrong.
     """
+    config, base = load_as(RunConfig, source, overrides)
+    return _with_encoder_paths(config, base), base
+
+
+def load_as(
+    model: type[Model], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> tuple[Model, Path]:
+    """Return any kind of configuration, checked, and the folder where its relative paths start."""
     content, base, name = _read(source)
     for override in overrides:
         _override(content, override)
     try:
-        config = RunConfig.model_validate(content)
+        return model.model_validate(content), base
     except ValidationError as error:
-        lines = explain(error, RunConfig)
+        lines = explain(error, model)
         raise ConfigError("\n  ".join([f"{name} is not a configuration that can run:", *lines])) from None
-    return _with_encoder_paths(config, base), base
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], Path, str]:

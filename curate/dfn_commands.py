@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from curate.config import _override, _read
-from pipelines.config import explain
-from pipelines.errors import ConfigError
+from curate.config import load_as
 from pipelines.train_config import TrainConfig
 
 app = typer.Typer(
@@ -62,14 +59,8 @@ def load_train_config(source: Path, overrides: list[str] | tuple[str, ...] = ())
     ConfigError
         With one line for everything that is wrong.
     """
-    content, base, name = _read(source)
-    for override in overrides:
-        _override(content, override)
-    try:
-        return TrainConfig.model_validate(content).at(base)
-    except ValidationError as error:
-        lines = explain(error, TrainConfig)
-        raise ConfigError("\n  ".join([f"{name} is not a training that can run:", *lines])) from None
+    config, base = load_as(TrainConfig, source, overrides)
+    return config.at(base)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def _parse(block: bytes) -> _Header | None:
     if len(block) < BLOCK:
         return None
     stored = _number(block[148:156])
-    if stored is None or stored not in _checksums(block):
+    if stored is None or (stored != _checksum(block) and stored != _signed_checksum(block)):
         return None
     size = _number(block[124:136])
     if size is None or size < 0:
@@ -113,11 +113,15 @@ def _parse(block: bytes) -> _Header | None:
     return _Header(_text(name), size, block[156])
 
 
-def _checksums(block: bytes) -> tuple[int, int]:
-    """Return the sum of a header's bytes with its own field blank, and as old tars add them up, signed."""
+def _checksum(block: bytes) -> int:
+    """Return the sum of a header's bytes, its own field taken as blank."""
+    return sum(block) - sum(block[148:156]) + 8 * ord(" ")
+
+
+def _signed_checksum(block: bytes) -> int:
+    """Return the checksum as some old tars add it up: bytes are signed."""
     rest = block[:148] + block[156:]
-    total = sum(rest) + 8 * ord(" ")
-    return total, total if rest.isascii() else total - 256 * sum(byte > 127 for byte in rest)
+    return _checksum(block) - 256 * sum(byte > 127 for byte in rest)
 
 
 def _number(field: bytes) -> int | None:
@@ -169,9 +173,11 @@ class _Stream:
         self.position = 0
 
     def read_up_to(self, size: int) -> bytes:
-        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        data = b""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
         while len(data) < size and (more := self._read(size - len(data))):
-            data += more
+            data = data + more if data else more  # most often all comes at once: no copy
         self.position += len(data)
         return data
 
