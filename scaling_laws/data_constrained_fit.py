@@ -102,7 +102,7 @@ class DataConstrainedFit:
         return curve
 
     def bootstrap(self, n_draws: int = 1000, random_state: int = 0) -> Floats:
-        """Return (R_D*, R_N*) of refits to runs drawn with replacement, shape (n_draws, 2); ``inf``: no bound.
+        """Return (R_D*, R_N*) of refits to runs drawn with replacement, (n_draws, 2); ``inf``: no bound.
 
         Every draw starts from all optima of the fit, as the best of them changes with the runs drawn.
         """
