@@ -14,7 +14,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from curate.demo.outcomes import KEPT, Outcome, threshold
-from curate.demo.truth import FIT, SEEKS
+from curate.demo.truth import SEEKS
 from pipelines.samples import read_pairs
 
 PER_ROW = 10
@@ -166,9 +166,9 @@ def _draw_tile(sheet: Image.Image, left: int, top: int, sample: Outcome, data: b
 
 def agrees(sample: Outcome) -> bool:
     """Tell whether the truth agrees with what became of a sample."""
-    if sample.stage == "duplicates":
-        return sample.kind in FIT
-    return sample.kind in (FIT if sample.stage == KEPT else SEEKS.get(sample.stage, FIT))
+    if sample.stage == KEPT:
+        return sample.kind == "clean"
+    return sample.kind in SEEKS.get(sample.stage, ())
 
 
 def caption_lines(caption: str | None) -> list[str]:
@@ -187,7 +187,8 @@ def caption_lines(caption: str | None) -> list[str]:
         lines[-1] += piece
     shown = [line.rstrip() for line in lines[:CAPTION_LINES]]
     if len(lines) > CAPTION_LINES:
-        shown[-1] = shown[-1][:18].rpartition(" ")[0] + " …"
+        whole_words = shown[-1][:18].rpartition(" ")[0]
+        shown[-1] = (whole_words or shown[-1][:16]) + " …"
     return shown
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.storage import Folder
 
 KEPT = "kept"
+UP_TO_DUPLICATES = ("ingest", "rules", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Outcome:
     score
         CLIP score, None where the sample did not come so far.
     original
-        What a duplicate repeats, as the truth has it (uid).
+        What a copy repeats, as the truth has it (uid).
     survivor
         What the run took it for a copy of (uid).
 
@@ -49,11 +50,6 @@ class Outcome:
     score: float | None
     original: str | None
     survivor: str | None
-
-    @property
-    def group(self) -> str:
-        """The uid that all samples with the same picture share."""
-        return self.original or self.uid
 
 
 def read_outcomes(run: Path, truth: Path) -> list[Outcome]:
@@ -92,7 +88,22 @@ def read_outcomes(run: Path, truth: Path) -> list[Outcome]:
                     survivor=survivors.get(row),
                 )
             )
-    return outcomes
+    return name_copies(outcomes)
+
+
+def name_copies(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes with `clean` and its copy exchanged where the copy is the one that survived.
+
+    Of equal pictures any may stay, so which one is the copy is not the truth's to say but the run's.
+    """
+    by_uid = {each.uid: each for each in outcomes}
+    renamed = dict(by_uid)
+    for copy in outcomes:
+        original = by_uid.get(copy.original) if copy.original else None
+        if original and original.stage in UP_TO_DUPLICATES and copy.stage not in UP_TO_DUPLICATES:
+            renamed[copy.uid] = replace(copy, kind=original.kind, original=None)
+            renamed[original.uid] = replace(original, kind=copy.kind, original=copy.uid)
+    return [renamed[each.uid] for each in outcomes]
 
 
 def threshold(outcomes: Sequence[Outcome]) -> float:

@@ -10,13 +10,14 @@ import numpy as np
 
 from curate.demo.outcomes import KEPT, Outcome
 
-FIT = frozenset({"clean", "exact_duplicate", "same_pixels"})
-"""Kinds whose caption fits their picture; of each picture one sample is wanted."""
+COPIES = frozenset({"exact_duplicate", "same_pixels"})
+FIT = COPIES | {"clean"}
+"""Kinds whose caption fits their picture."""
 
 SEEKS: dict[str, frozenset[str]] = {  # in the order of the run
     "ingest": frozenset({"broken_image", "truncated_tar"}),
     "rules": frozenset({"junk_caption"}),
-    "duplicates": frozenset({"exact_duplicate", "same_pixels"}),
+    "duplicates": COPIES,
     "keep": frozenset({"mismatched", "junk_caption"}),
 }
 """What each stage is there to find; `keep` gets what junk the rules let through."""
@@ -60,9 +61,7 @@ def judge(outcomes: Sequence[Outcome]) -> list[Verdict]:
     verdicts = []
     reached = list(outcomes)
     for stage, kinds in SEEKS.items():
-        verdicts.append(
-            _judge_duplicates(reached) if stage == "duplicates" else _judge(stage, kinds, reached)
-        )
+        verdicts.append(_judge(stage, kinds, reached))
         reached = [each for each in reached if each.stage != stage]
     return verdicts
 
@@ -71,14 +70,6 @@ def _judge(stage: str, kinds: Collection[str], reached: Sequence[Outcome]) -> Ve
     sought = [each for each in reached if each.kind in kinds]
     removed = [each for each in reached if each.stage == stage]
     return Verdict(stage, len(sought), len(removed), sum(each.kind in kinds for each in removed))
-
-
-def _judge_duplicates(reached: Sequence[Outcome]) -> Verdict:
-    """Of each picture all samples but one are to go, whichever: the run may keep the copy."""
-    present = Counter(each.group for each in reached)
-    removed = Counter(each.group for each in reached if each.stage == "duplicates")
-    right = sum(min(n, present[group] - 1) for group, n in removed.items())
-    return Verdict("duplicates", len(reached) - len(present), removed.total(), right)
 
 
 def tally(outcomes: Sequence[Outcome]) -> dict[str, Counter[str]]:
@@ -90,9 +81,8 @@ def tally(outcomes: Sequence[Outcome]) -> dict[str, Counter[str]]:
 
 
 def fit_share(outcomes: Sequence[Outcome]) -> float:
-    """Return the share of these samples with a fitting caption and a picture that none before them has."""
-    pictures = {each.group for each in outcomes if each.kind in FIT}
-    return len(pictures) / len(outcomes) if outcomes else 1.0
+    """Return the share of these samples that have a fitting caption and are no copies."""
+    return sum(each.kind == "clean" for each in outcomes) / len(outcomes) if outcomes else 1.0
 
 
 def separation(outcomes: Sequence[Outcome]) -> float:

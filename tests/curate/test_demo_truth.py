@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from curate.demo.outcomes import KEPT, Outcome
+from curate.demo.outcomes import KEPT, Outcome, name_copies
 from curate.demo.truth import fit_share, judge, kept, separation, tally
 
 
@@ -50,29 +50,39 @@ def test_a_cut_tar_counts_as_broken():
 
 
 @pytest.mark.parametrize("dropped", ["original", "copy"])
-def test_either_of_two_copies_may_survive(dropped):
+def test_either_of_two_equal_pictures_may_survive(dropped):
     outcomes = [
         sample("original", stage="duplicates" if dropped == "original" else KEPT),
         sample("copy", "same_pixels", "duplicates" if dropped == "copy" else KEPT, original="original"),
         sample("alone"),
     ]
-    duplicates = verdict(outcomes, "duplicates")
+    duplicates = verdict(name_copies(outcomes), "duplicates")
     assert (duplicates.sought, duplicates.removed, duplicates.right) == (1, 1, 1)
+    assert fit_share(kept(name_copies(outcomes))) == 1.0
 
 
-def test_dropping_both_copies_or_a_picture_without_copies_is_wrong():
-    both = [
+def test_dropping_both_of_two_equal_pictures_or_a_lone_one_is_wrong():
+    outcomes = [
         sample("original", stage="duplicates"),
         sample("copy", "exact_duplicate", "duplicates", original="original"),
         sample("alone", stage="duplicates"),
     ]
-    duplicates = verdict(both, "duplicates")
+    duplicates = verdict(name_copies(outcomes), "duplicates")
     assert (duplicates.sought, duplicates.removed, duplicates.right) == (1, 3, 1)
 
 
-def test_a_copy_whose_original_went_earlier_is_no_duplicate_any_more():
+def test_a_copy_whose_original_went_earlier_is_no_copy_any_more():
     outcomes = [sample("original", stage="rules"), sample("copy", "exact_duplicate", original="original")]
-    assert verdict(outcomes, "duplicates").sought == 0
+    renamed = name_copies(outcomes)
+    assert verdict(renamed, "duplicates").sought == 0
+    assert verdict(renamed, "rules").right == 0
+    assert fit_share(kept(renamed)) == 1.0
+
+
+def test_a_copy_that_stays_beside_its_original_is_missed():
+    outcomes = [sample("original"), sample("copy", "exact_duplicate", original="original")]
+    assert verdict(name_copies(outcomes), "duplicates").recall == 0.0
+    assert fit_share(name_copies(outcomes)) == 0.5
 
 
 def test_a_stage_with_nothing_to_do_was_right():
