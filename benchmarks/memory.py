@@ -30,6 +30,7 @@ class Peak(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
+        """Look until `done`."""
         me = psutil.Process()
         while not self.done.wait(EVERY_SECONDS):
             self.driver = max(self.driver, me.memory_info().rss / 1e6)
@@ -67,12 +68,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as home, ProcessPoolExecutor(1, get_context("spawn")) as pool:
             driver, worker = pool.submit(measure, home, SHARDS * times).result()
         peaks.append((driver, worker))
-        print(
-            f"{SHARDS * times * SAMPLES_PER_SHARD:>7,} samples: driver {driver:,.0f} MB, worker {worker:,.0f} MB"
-        )
-    print(
-        f"ten times the pool: driver x {peaks[1][0] / peaks[0][0]:.2f}, worker x {peaks[1][1] / peaks[0][1]:.2f}"
-    )
+        n_samples = SHARDS * times * SAMPLES_PER_SHARD
+        print(f"{n_samples:>7,} samples: driver {driver:,.0f} MB, worker {worker:,.0f} MB")
+    driver, worker = (large / small for small, large in zip(*peaks, strict=True))
+    print(f"ten times the pool: driver x {driver:.2f}, worker x {worker:.2f}")
 
 
 if __name__ == "__main__":

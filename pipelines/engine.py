@@ -170,7 +170,7 @@ def _cluster(config: EngineConfig) -> Iterator[Any]:
             threads_per_worker=1,  # a task holds its worker: its model uses the threads, see _environment
             memory_limit=config.memory_per_worker,
             host="127.0.0.1",
-            dashboard_address=config.dashboard,
+            dashboard_address=config.dashboard or "127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster:
             yield cluster

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -62,6 +63,22 @@ def test_workers_here_do_all_and_pin_their_threads() -> None:
     with Engine(EngineConfig(workers=2, threads_per_worker=3)) as engine:
         assert sorted(engine.map(square, range(100))) == [number * number for number in range(100)]
         assert list(engine.map(environment, [0])) == [{"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}]
+
+
+@pytest.mark.slow
+def test_nothing_listens_beyond_this_machine() -> None:
+    me = psutil.Process()
+    with Engine(EngineConfig(workers=1)) as engine:
+        list(engine.map(square, [1]))
+        family = [me, *me.children(recursive=True)]
+        listening = [
+            connection.laddr.ip
+            for process in family
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert listening
+    assert {address for address in listening if not address.startswith("127.")} == set()
 
 
 @pytest.mark.slow
