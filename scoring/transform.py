@@ -87,7 +87,13 @@ class Exact:
 
 
 class Fast:
-    """The same geometry by one PIL resize of the part that survives the crop, after a reduced decode."""
+    """The same geometry by one PIL resize of the part that survives the crop, after a reduced decode.
+
+    Without a reduced decode, pixels differ from `Exact` by PIL's rounding only, a grey level or two. With it,
+    vectors had a cosine of at least 0.997 with the exact ones (mean 0.9997, scores correlated 0.9997) for a
+    trained tiny CLIP on 540x360 pictures made of real photos, and at least 0.9999 for a ViT-B-32 of random
+    weights.
+    """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._p = preprocessing

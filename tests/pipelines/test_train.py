@@ -33,6 +33,21 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), 
 SHAPES = ("left", "right", "top", "bottom")
 
 
+MICRO = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Make an architecture known that trains in no time."""
+    path = tmp_path_factory.mktemp("models") / "micro.json"
+    path.write_text(json.dumps(MICRO))
+    open_clip.add_model_config(path)
+
+
 def half(colour: str, side: str, shade: int) -> bytes:
     pixels = np.full((32, 32, 3), shade, np.uint8)
     where = {"left": np.s_[:, :16], "right": np.s_[:, 16:], "top": np.s_[:16], "bottom": np.s_[16:]}[side]
@@ -55,6 +70,7 @@ def coloured(folder: Path) -> Path:
 
 def config(folder: Path, **changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
+        "model": "micro",
         "shards": str(folder / "pool"),
         "output": str(folder / "net"),
         "samples_seen": 8 * 12,
@@ -87,7 +103,7 @@ def weights(folder: Path) -> bytes:
 def test_it_learns_which_caption_belongs_to_which_picture(tmp_path: Path) -> None:
     coloured(tmp_path / "pool")
     trained = train_filter(
-        config(tmp_path, samples_seen=16 * 60, batch_size=16, learning_rate=2e-3, checkpoint_every=1000)
+        config(tmp_path, samples_seen=32 * 150, batch_size=32, learning_rate=5e-3, checkpoint_every=1000)
     )
     encoder = Encoder.load(EncoderSpec(model=f"local-dir:{trained}", device="cpu"))
     captions = [f"{colour} on the {side}" for colour in COLOURS for side in SHAPES]
@@ -104,7 +120,7 @@ def test_open_clip_loads_it_as_it_is(tmp_path: Path) -> None:
     model, transform = open_clip.create_model_from_pretrained(name)
     tokens = open_clip.get_tokenizer(name)(["a caption"])
     image = transform(Image.new("RGB", (50, 40)))[None]
-    assert model.encode_image(image).shape == model.encode_text(tokens).shape == (1, 128)
+    assert model.encode_image(image).shape == model.encode_text(tokens).shape == (1, 32)
     assert model.visual.preprocess_cfg["resize_mode"] == "squash"
 
 
@@ -127,14 +143,14 @@ def test_interrupted_it_ends_in_the_same_weights(tmp_path: Path, stops: list[int
 def test_killed_it_ends_in_the_same_weights(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         write_pool(tmp_path / name / "pool", 2, 12)
-    train_filter(config(tmp_path / "whole"))
+    train_filter(config(tmp_path / "whole", model="curate-tiny"))
     code = (
         "import json, sys; from pipelines.train import train_filter;"
         "from pipelines.train_config import TrainConfig;"
         "train_filter(TrainConfig.model_validate_json(sys.argv[1]),"
         " on_event=lambda event: print(json.dumps(event), flush=True))"
     )
-    command = [sys.executable, "-c", code, config(tmp_path / "killed").model_dump_json()]
+    command = [sys.executable, "-c", code, config(tmp_path / "killed", model="curate-tiny").model_dump_json()]
     for step in (4, 8):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         assert process.stdout
@@ -143,7 +159,7 @@ def test_killed_it_ends_in_the_same_weights(tmp_path: Path) -> None:
                 os.kill(process.pid, signal.SIGKILL)
                 break
         process.communicate()
-    train_filter(config(tmp_path / "killed"))
+    train_filter(config(tmp_path / "killed", model="curate-tiny"))
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
