@@ -58,7 +58,7 @@ def run_demo(folder: Path, *, seed: int = 0, samples: int = 3000, console: Conso
 
 def _introduce(console: Console, folder: Path, samples: int) -> None:
     console.print(
-        f"\n{samples:,} pictures with captions, many spoilt on purpose, so that the result can be checked.\n"
+        f"\n{samples:,} pictures with captions, many spoilt on purpose: the result can be checked.\n"
         f"No network is used; everything goes to {folder}.\n",
         highlight=False,
         markup=False,
@@ -75,10 +75,12 @@ def _render(folder: Path, seed: int, samples: int, console: Console) -> None:
             done += n
             step.show(done, total, f"{done:,} of {total:,} pictures")
 
-        write_samples(folder / "pool", pool, advance)
+        new = write_samples(folder / "pool", pool, advance)
         write_truth(folder / "truth.parquet", pool)
-        write_samples(folder / "clean", clean, advance)
-        step.detail = f"{len(pool):,} samples with known faults, {len(clean):,} clean ones"
+        new = write_samples(folder / "clean", clean, advance) or new
+        step.detail = (
+            f"{len(pool):,} faulty and {len(clean):,} clean samples{'' if new else ' (done before)'}"
+        )
 
 
 def _train(folder: Path, seed: int, console: Console) -> None:
@@ -88,7 +90,8 @@ def _train(folder: Path, seed: int, console: Console) -> None:
     write_network_config(path, seed=seed)
     config = load_train_config(path)
     with Step(console, "Train") as step:
-        # Torch takes seconds to import: with the bar on the screen, and not for those who import this module.
+        step.show(0, None, "torch is being loaded")
+        # It takes seconds: with the bar on the screen, and not for those who import this module.
         from pipelines.train import train_filter
 
         step.detail = "the filter network is trained already"
@@ -97,7 +100,7 @@ def _train(folder: Path, seed: int, console: Console) -> None:
             if event["event"] == "step":
                 step.show(event["step"], event["steps"], f"loss {event['loss']:.2f}")
                 step.detail = (
-                    f"a filter network, {event['steps']:,} steps on clean pairs, loss {event['loss']:.2f}"
+                    f"a small CLIP on clean pairs, {event['steps']:,} steps, loss {event['loss']:.2f}"
                 )
 
         with _root_logger_untouched():
@@ -139,6 +142,7 @@ def _curate(folder: Path, seed: int, samples: int, console: Console) -> None:
                     note = "" if event["new"] else " (done before)"
                     step.say(event["stage"], going_on + note, event["seconds"])
 
+        step.show(0, None, "workers are being started")
         result = run(config, on_event=show)
         step.detail = f"{result.kept:,} of {result.samples:,} samples kept"
 
@@ -148,7 +152,7 @@ def _compare(folder: Path, console: Console) -> list[Outcome]:
         outcomes = read_outcomes(folder / "run", folder / "truth.parquet")
         title = f"curate demo: {len(outcomes):,} samples in, {len(kept(outcomes)):,} kept"
         draw_contact_sheet(folder / "contact_sheet.png", outcomes, folder / "pool", title)
-        step.detail = "what was done with each sample, and what it really is"
+        step.detail = "each sample's fate with what it really is"
     return outcomes
 
 

@@ -76,7 +76,7 @@ def render(entry: Entry) -> Rendered:
 
 def write_samples(
     folder: Path, entries: Sequence[Entry], advance: Callable[[int], None] = lambda n: None
-) -> None:
+) -> bool:
     """Render samples into shards with their metadata, unless the folder holds them already.
 
     Parameters
@@ -88,12 +88,17 @@ def write_samples(
     advance
         Called with the number of samples finished since the last call.
 
+    Returns
+    -------
+    bool
+        Whether there was anything to render.
+
     """
     mark = folder / "rendered.json"
     wanted = json.dumps({"samples": len(entries), "fingerprint": fingerprint(entries)})
     if mark.exists() and mark.read_text() == wanted:
         advance(len(entries))
-        return
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (mark, *folder.glob("[0-9]*.tar")):
         stale.unlink(missing_ok=True)
@@ -102,6 +107,7 @@ def write_samples(
         _write_shard(folder, f"{shard:05d}", batch)
         advance(len(batch))
     mark.write_text(wanted)
+    return True
 
 
 def write_truth(path: Path, entries: Iterable[Entry]) -> None:

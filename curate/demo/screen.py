@@ -20,18 +20,18 @@ BAR_WIDTH = 32
 
 KINDS = {
     "clean": "fitting caption",
-    "mismatched": "another picture's caption",
+    "mismatched": "wrong caption",
     "exact_duplicate": "copy, same bytes",
-    "same_pixels": "copy, same pixels in another file",
+    "same_pixels": "copy, same pixels",
     "junk_caption": "junk caption",
     "broken_image": "broken image",
-    "truncated_tar": "cut off with its shard",
+    "truncated_tar": "cut off",
 }
 STAGES = {
     "ingest": ("ingest", "broken files"),
     "rules": ("rules", "junk captions"),
-    "duplicates": ("duplicates", "copies beyond the first"),
-    "keep": ("CLIP score", "captions of something else"),
+    "duplicates": ("duplicates", "further copies"),
+    "keep": ("CLIP score", "wrong captions"),
 }
 
 
@@ -51,8 +51,8 @@ class Step:
         self._bar = self._bars.add_task(title, total=None, note="")
         self.detail = ""
 
-    def show(self, done: float, total: float, note: str = "") -> None:
-        """Set how much of the work is done."""
+    def show(self, done: float, total: float | None, note: str = "") -> None:
+        """Set how much of the work is done; without a total, that it is under way."""
         self._bars.update(self._bar, completed=done, total=total, note=note)
 
     def say(self, what: str, detail: str, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Step:
 
 
 def _line(what: str, detail: str, seconds: float) -> Text:
-    return Text(f"  {what:<14} {detail:<56} {seconds:6.1f} s")
+    return Text(f"  {what:<12} {detail:<52} {seconds:6.1f} s")
 
 
 def print_account(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -85,12 +85,13 @@ def print_account(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(_verdicts(verdicts))
     before, after = fit_share(outcomes), fit_share(kept(outcomes))
     fit = f"Fit to train on: {before:.1%} of the raw pool, [bold green]{after:.1%}[/] of what was kept."
-    auc = f"A fitting caption outscores another picture's {separation(outcomes):.1%} of the time (AUC)."
+    auc = f"A fitting caption outscores a wrong one {separation(outcomes):.1%} of the time (AUC)."
     console.print(f"  {fit}\n  {auc}", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=f"\n  {title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.collapse_padding = True
     for n, column in enumerate(columns):
         # Words come first, figures after them.
         justify: Literal["left", "right"] = "left" if n == 0 or column == "is to find" else "right"
@@ -133,7 +134,7 @@ def _cell(n: int, style: str) -> Text:
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
     table = _table(
-        "Against the truth", "stage", "is to find", "there were", "took out", "right", "precision", "recall"
+        "Against the truth", "stage", "is to find", "there", "took out", "right", "precision", "recall"
     )
     for verdict in verdicts:
         name, prey = STAGES[verdict.stage]

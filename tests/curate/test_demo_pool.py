@@ -148,10 +148,10 @@ def test_images_break_in_several_ways():
 
 def test_what_is_rendered_is_not_rendered_again(folder, entries):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.tar")}
-    write_samples(folder, entries)
+    assert not write_samples(folder, entries)
     assert all(path.stat().st_mtime_ns == when for path, (when, _) in before.items())
     (folder / "rendered.json").unlink()
-    write_samples(folder, entries)
+    assert write_samples(folder, entries)
     assert all(path.read_bytes() == data for path, (_, data) in before.items())
 
 

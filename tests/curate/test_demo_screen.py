@@ -1,6 +1,7 @@
 """What the demo prints: every figure, in plain text where nobody watches."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ OUTCOMES = [
 
 def printed(draw, *, terminal=False):
     stream = io.StringIO()
-    draw(Console(file=stream, width=110, force_terminal=terminal))
+    draw(Console(file=stream, width=80, force_terminal=terminal))
     return stream.getvalue()
 
 
@@ -33,8 +34,13 @@ def test_the_account_has_the_funnel_the_fates_and_the_verdicts():
     lines = [line.split() for line in text.splitlines()]
     assert ["CLIP", "score", "2", "6"] in [line[:4] for line in lines]
     assert ["fitting", "caption", "7", "·", "·", "·", "1", "6"] in lines
-    assert ["CLIP", "score", "captions", "of", "something", "else", "1", "2", "1", "50.0%", "100.0%"] in lines
+    assert ["CLIP", "score", "wrong", "captions", "1", "2", "1", "50.0%", "100.0%"] in lines
     assert "70.0% of the raw pool, 100.0% of what was kept" in text
+
+
+def test_nothing_is_cut_off_at_80_columns():
+    many = [replace(each, uid=f"{each.uid} {n}") for n in range(2000) for each in OUTCOMES]
+    assert "…" not in printed(lambda console: print_account(console, many))
 
 
 def test_pipes_get_plain_text():
