@@ -7,10 +7,10 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -103,8 +103,7 @@ def _write_shard(item: tuple[NewShard, str], *, writer: Writer) -> dict[str, Any
     files: dict[str, Any] = {}
     rows: list[pa.Table] = []
     with writer.output.create(f"{shard.name}.tar") as stream:
-        hashing = HashingStream(stream)
-        with TarWriter(hashing) as tar:
+        with HashingStream(stream) as hashing, TarWriter(hashing) as tar:
             for part in shard.slices:
                 rows.append(_copy(part, shard, sum(len(table) for table in rows), tar, writer))
         files[f"{shard.name}.tar"] = hashing.facts()
@@ -161,19 +160,36 @@ def _put(folder: Folder, name: str, data: bytes) -> dict[str, Any]:
 
 
 class HashingStream:
-    """Passes what is written on to another stream, hashed and counted on the way."""
+    """Passes what is written on to another stream; a second thread hashes it meanwhile.
+
+    SHA-256 takes as long as all the rest of writing a shard, and it lets other threads run.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
         self._size = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
 
     def write(self, data: bytes) -> int:
         """Write bytes."""
-        self._hash.update(data)
+        self._wait()
+        self._pending = self._thread.submit(self._hash.update, data)
         self._size += len(data)
         return self._stream.write(data)
 
     def facts(self) -> dict[str, Any]:
         """Return what a manifest says of the file so far."""
+        self._wait()
         return {"sha256": self._hash.hexdigest(), "size": self._size}
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
