@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import publish
-from pipelines.columns import DECISIONS, fingerprint
+from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
 from pipelines.engine import Engine
 from pipelines.errors import StoppedError
@@ -71,7 +71,7 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         output.sweep()
         _announce(shards, emit)
         try:
-            with Engine(config.engine, _preload(stages), emit) as engine:
+            with Engine(config.engine, _preload(stages, run, shards), emit) as engine:
                 runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
                 runner.go(stages.stages)
                 counts = account(runner, stages)
@@ -100,10 +100,12 @@ def _announce(shards: list[Shard], emit: Emit) -> None:
         emit({"event": "warning", "message": text})
 
 
-def _preload(stages: Plan) -> list[str]:
-    """Return what workers should import once and share; torch only where a model will run."""
-    needs_model = any(isinstance(stage, Embed) for stage in stages.stages)
-    return ["pipelines.plan", *(["scoring.encoder"] if needs_model else [])]
+def _preload(stages: Plan, run: Folder, shards: list[Shard]) -> list[str]:
+    """Return what workers should import once and share; torch only where a model is still to run."""
+    to_embed = [stage.name for stage in stages.stages if isinstance(stage, Embed)]
+    names = [shard.name for shard in shards]
+    missing = any(len(ColumnStore(run).stamps(name, names)) < len(names) for name in to_embed)
+    return ["pipelines.plan", *(["scoring.encoder"] if missing else [])]
 
 
 def account(runner: Runner, stages: Plan) -> dict[str, Any]:
