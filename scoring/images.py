@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ MAX_PIXELS = 100_000_000
 
 Reason = Literal["empty_image", "not_an_image", "too_many_pixels", "broken_image"]
 
+_ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP")
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -28,6 +30,7 @@ class ImageProblem(ValueError):  # noqa: N818 - it is the image that has the pro
         `broken_image` (cut short or damaged).
     """
 
+    # The message depends on nothing but the bytes: it is stored, and runs are compared to the byte.
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason: Reason = reason
@@ -168,4 +171,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    # PIL names the buffer by its address, which no two runs share.
+    text = _ADDRESS.sub("", str(error)).strip()
+    return (text or type(error).__name__).splitlines()[0][:200]

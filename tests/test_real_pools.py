@@ -10,7 +10,7 @@ import pytest
 from curate import run
 from pipelines.run import Result
 from tests.making import SHARED
-from tests.pools import config
+from tests.pools import config, result_bytes
 
 POOLS = SHARED / "data"
 pytestmark = pytest.mark.skipif(not POOLS.exists(), reason="the real pools of ../shared/data are not here")
@@ -50,6 +50,15 @@ def test_no_clean_picture_is_lost(photos: tuple[Result, pd.DataFrame]) -> None:
     copies = samples[samples.kind == "exact_duplicate"].set_index("duplicate_of").uid
     clean = samples[samples.kind == "clean"].uid
     assert all(uid in kept or copies[uid] in kept for uid in clean)
+
+
+@pytest.mark.slow
+def test_other_processes_in_another_order_end_in_the_same_bytes(tmp_path: Path) -> None:
+    stages = [{"rules": {"caption_words": [2, 77]}}, {"duplicates": {"exact": True}}]
+    shards = [str(path) for path in sorted((POOLS / "photos").glob("*.tar"), reverse=True)]
+    run(config(POOLS / "photos", tmp_path / "here", stages=stages))
+    run(config(shards, tmp_path / "there", stages=stages, engine={"workers": 2}))
+    assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "there")
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))

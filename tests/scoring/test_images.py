@@ -138,6 +138,13 @@ def test_what_is_no_image_says_so(data: bytes, expected: str) -> None:
     assert caught.value.reason == expected
 
 
+@pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBP", b"\xff\xd8\xff\xe0"])
+def test_the_same_bytes_are_described_in_the_same_words_in_every_process(start: bytes) -> None:
+    with pytest.raises(ImageProblem) as problem:
+        decode_rgb(start + bytes(40))
+    assert "0x" not in str(problem.value)
+
+
 def test_too_many_pixels_are_never_decoded() -> None:
     for format in ("JPEG", "PNG", "WEBP"):
         assert reason(encode(photo(), format), max_pixels=90 * 60 - 1) == "too_many_pixels"
