@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -32,7 +33,7 @@ def error_from_utility(
 
 
 @dataclass(frozen=True)
-class PoolLaw:
+class PoolLaw(ABC):
     """The common part of the three laws of one pool.
 
     Parameters
@@ -64,9 +65,9 @@ class PoolLaw:
             raise ValueError(f"irreducible must not be negative, got {self.irreducible}")
 
     @property
+    @abstractmethod
     def law_form(self) -> Form:
         """The form's name; see `scaling_laws.effective_data`."""
-        raise NotImplementedError
 
     def predict(self, samples_seen: ArrayLike, pool_size: ArrayLike) -> Floats:
         """Return the error after ``samples_seen`` samples of a pool of ``pool_size`` unique ones.
