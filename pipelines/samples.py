@@ -29,13 +29,13 @@ def split_name(name: str) -> tuple[str, str] | None:
     return name[:dot], name[dot + 1 :].lower()
 
 
-def read_pairs(url: str) -> Iterator[tuple[str, bytes, str]]:
-    """Yield (key, image bytes, caption) of every sample of a shard that has both, as they become whole.
+def read_whole(url: str) -> Iterator[tuple[str, Member, str]]:
+    """Yield (key, image, caption) of every sample of a shard that has both, as they become whole.
 
     Samples without a readable caption and broken stretches of the tar are passed over: for accounting of
-    every sample there is the ingest stage.
+    every sample there is the ingest stage. An image comes with its bytes and where they lie.
     """
-    images: dict[str, bytes] = {}
+    images: dict[str, Member] = {}
     captions: dict[str, str] = {}
     with open_stream(url) as stream:
         for member in read_members(stream):
@@ -43,11 +43,16 @@ def read_pairs(url: str) -> Iterator[tuple[str, bytes, str]]:
                 continue
             key, suffix = split_name(member.name) or ("", "")
             if suffix in IMAGE_SUFFIXES:
-                images.setdefault(key, member.data)
+                images.setdefault(key, member)
             elif suffix in CAPTION_SUFFIXES:
                 captions.setdefault(key, member.data.decode("utf-8", "replace"))
             if key in images and key in captions:
                 yield key, images.pop(key), captions.pop(key)
+
+
+def read_pairs(url: str) -> Iterator[tuple[str, bytes, str]]:
+    """Yield (key, image bytes, caption) of what `read_whole` finds."""
+    return ((key, image.data or b"", caption) for key, image, caption in read_whole(url))
 
 
 def byte_ranges(column: pa.ChunkedArray) -> Iterator[list[tuple[str, int, int]]]:

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.samples import CAPTION_SUFFIXES, IMAGE_SUFFIXES, split_name
+from pipelines.samples import read_whole
 from pipelines.shards import Shard
 from pipelines.storage import COPY_BYTES, RangeReader, open_stream
-from pipelines.tar_reader import Member, read_members
 from scoring.ahead import work_ahead
 from scoring.images import ImageProblem
 
@@ -161,20 +160,8 @@ def content_sha256(shard: Shard) -> str:
 
 
 def _samples(number: int, url: str) -> Iterator[_Sample]:
-    images: dict[str, Member] = {}
-    captions: dict[str, str] = {}
-    with open_stream(url) as stream:
-        for member in read_members(stream):
-            if not isinstance(member, Member) or member.data is None:
-                continue
-            key, suffix = split_name(member.name) or ("", "")
-            if suffix in IMAGE_SUFFIXES:
-                images.setdefault(key, member)
-            elif suffix in CAPTION_SUFFIXES:
-                captions.setdefault(key, member.data.decode("utf-8", "replace"))
-            if key in images and key in captions:
-                image = images.pop(key)
-                yield _Sample(number, image.offset, image.size, image.data or b"", captions.pop(key))
+    for _, image, caption in read_whole(url):
+        yield _Sample(number, image.offset, image.size, image.data or b"", caption)
 
 
 def _batched(items: Iterable[_Sample], size: int) -> Iterator[list[_Sample]]:
