@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
 from pipelines.storage import resolve
+from scoring.encoder_spec import EncoderSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -115,13 +116,16 @@ def _list(node: Any) -> str:
 
 
 def _with_encoder_paths(config: RunConfig, base: Path) -> RunConfig:
-    """Return the configuration with the encoder's files and folders as absolute paths."""
-    if config.encoder is None:
-        return config
-    model, pretrained = config.encoder.model, config.encoder.pretrained
+    """Return the configuration with the encoders' files and folders as absolute paths."""
+    encoders = {name: _with_paths(encoder, base) for name, encoder in config.encoders.items()}
+    encoder = config.encoder and _with_paths(config.encoder, base)
+    return config.model_copy(update={"encoder": encoder, "encoders": encoders})
+
+
+def _with_paths(encoder: EncoderSpec, base: Path) -> EncoderSpec:
+    model, pretrained = encoder.model, encoder.pretrained
     if model.startswith("local-dir:"):
         model = "local-dir:" + resolve(model.removeprefix("local-dir:"), base)
     if pretrained and (Path(base) / pretrained).is_file():
         pretrained = resolve(pretrained, base)
-    encoder = config.encoder.model_copy(update={"model": model, "pretrained": pretrained})
-    return config.model_copy(update={"encoder": encoder})
+    return encoder.model_copy(update={"model": model, "pretrained": pretrained})

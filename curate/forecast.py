@@ -57,9 +57,9 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
     samples = counted if counted is not None else round(pool_bytes * len(table) / max(1, n_bytes))
     workers = max(1, config.engine.workers)
     per_sample = seconds / max(1, len(table))
-    encodes = any(isinstance(stage, Embed) for stage in stages)
-    model = _model(config) if encodes else None
-    flops, width = _cost(model)
+    costs = [_cost(_model(stage.spec.model)) for stage in stages if isinstance(stage, Embed)]
+    flops = sum(cost or 0 for cost, _ in costs)
+    known = all(cost for cost, _ in costs)
     return Forecast(
         shards=len(shards),
         gaps=numbering_gaps(shards),
@@ -68,8 +68,8 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
         pool_bytes=pool_bytes,
         stages=[stage.name for stage in stages] + ["write"],
         ingest_seconds=samples * per_sample / workers,
-        encode_seconds=samples * flops / (_CPU_FLOPS * workers) if flops else (None if encodes else 0.0),
-        run_bytes=samples * (_COLUMN_BYTES + (4 * (width or 512) if encodes else 0)),
+        encode_seconds=samples * flops / (_CPU_FLOPS * workers) if known else None,
+        run_bytes=samples * (_COLUMN_BYTES + sum(4 * (width or 512) for _, width in costs)),
         output_bytes=pool_bytes,
     )
 
@@ -108,10 +108,8 @@ def _json(folder: str, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _model(config: RunConfig) -> Mapping[str, Any]:
-    """Return the open_clip configuration of the run's encoder, read from its file: torch stays out of it."""
-    assert config.encoder is not None
-    name = config.encoder.model
+def _model(name: str) -> Mapping[str, Any]:
+    """Return the open_clip configuration of an encoder, read from its file: torch stays out of it."""
     if name.startswith("local-dir:"):
         found = _json(name.removeprefix("local-dir:"), "open_clip_config.json")
         inner = found.get("model_cfg", {})
@@ -124,7 +122,7 @@ def _model(config: RunConfig) -> Mapping[str, Any]:
     return {}
 
 
-def _cost(model: Mapping[str, Any] | None) -> tuple[float | None, int | None]:
+def _cost(model: Mapping[str, Any]) -> tuple[float | None, int | None]:
     """Return (FLOPs per pair, embedding width) of a ViT CLIP, (None, width) of another model.
 
     A transformer layer of width d does 24 d^2 + 4 n d FLOPs on each of n tokens (Kaplan et al. 2020,

@@ -27,12 +27,18 @@ class Filter(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: ClassVar[str]  # what a configuration calls it, and the folder of its columns
     version: ClassVar[int] = 1  # raise it when the same parameters give other decisions
 
     @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """The columns that `decide` and `measure` read."""
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Those of the columns that must be scores: numbers to rank by."""
+        return ()
 
     @abstractmethod
     def decide(self, table: pa.Table, state: Any) -> Decision:

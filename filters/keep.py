@@ -16,6 +16,8 @@ from filters.radix_select import Boundary, histogram, keeps, narrow, rank_digits
 class Keep(PoolFilter):
     """Keep the best by one score; ties go to the lower uid, so the number kept is exact."""
 
+    kind = "keep"
+
     by: str = Field(description="the score, as an earlier stage named it")
     top: StrictInt | float | None = Field(
         None, gt=0, description="a share of the samples that get here (0.3), or a whole number of them (1000)"
@@ -34,6 +36,11 @@ class Keep(PoolFilter):
     def columns(self) -> tuple[str, ...]:
         """The columns read by `measure` and `decide`."""
         return (self.by, "uid")
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The score to rank by."""
+        return (self.by,)
 
     def start(self) -> dict[str, Any]:
         """Return the state before the first pass."""

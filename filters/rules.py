@@ -29,6 +29,8 @@ class Rules(Filter):
     A dropped sample's reason is the name of the first rule that it breaks, in the order of the fields.
     """
 
+    kind = "rules"
+
     caption_words: Bounds | None = Field(None, description="least and most words, split at white space")
     caption_chars: Bounds | None = Field(None, description="least and most characters, outer white space off")
     min_side: int | None = Field(None, gt=0, description="least shorter side of the stored image, pixels")

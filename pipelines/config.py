@@ -5,11 +5,19 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from filters.base import Filter
 from filters.duplicates import Duplicates
 from filters.keep import Keep
 from filters.rules import Rules
@@ -41,7 +49,7 @@ STAGES: dict[str, type[BaseModel]] = {
 }
 """Every stage that a config can name, with its parameters."""
 
-StageConfig = Filter | Duplicates | ScoreConfig
+EncoderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class PoolConfig(_Strict):
@@ -76,7 +84,10 @@ class RunConfig(_Strict):
         default_factory=EngineConfig, description="where to run; never changes results"
     )
     encoder: EncoderSpec | None = Field(None, description="needed by stages that use vectors")
-    stages: list[dict[str, StageConfig]] = Field(
+    encoders: dict[EncoderName, EncoderSpec] = Field(
+        default_factory=dict, description="further encoders, which stages ask for by these names"
+    )
+    stages: list[dict[str, SerializeAsAny[BaseModel]]] = Field(
         description="in order, each on the survivors of the one before"
     )
     output: OutputConfig

@@ -2,45 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
-from filters.base import Filter
+from pydantic import BaseModel
+
 from filters.duplicates import Duplicates
-from filters.keep import Keep
 from pipelines.config import RunConfig, ScoreConfig
 from pipelines.errors import ConfigError
 from pipelines.stage import Stage
 from pipelines.stages.decide import Decide
-from pipelines.stages.duplicates import DuplicatesStage
+from pipelines.stages.duplicates import plan_duplicates
 from pipelines.stages.embed import Embed, encoder_identity
-from pipelines.stages.filter import FilterStage
+from pipelines.stages.filter import plan_filter
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
-from pipelines.stages.score import Score
+from pipelines.stages.score import plan_score
+
+PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
+    Duplicates: plan_duplicates,
+    ScoreConfig: plan_score,
+}
+"""How each kind of stage is added to a plan, by its parameters' class; every other kind is a filter."""
 
 
 @dataclass
 class Plan:
     """The stages of a run in order; the last one decides.
 
-    `sources` says for every column which stage makes it, `scores` which of them are scores.
+    Attributes
+    ----------
+    config
+        The run's configuration.
+    stages
+        The stages so far.
+    sources
+        For every column the stage that makes it, but for vectors: several stages may make those.
+    scores
+        The columns that are numbers to rank by.
+    hash_pixels
+        Whether some stage compares decoded images.
     """
 
+    config: RunConfig
     stages: list[Stage] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     scores: list[str] = field(default_factory=list)
+    hash_pixels: bool = False
 
     @property
     def last(self) -> str:
         """The stage whose survivors are all that is left so far."""
         return self.stages[-1].name
 
+    def add(self, stage: Stage, columns: Sequence[str] = (), scores: Sequence[str] = ()) -> None:
+        """Append a stage and say which columns and scores it makes for those behind it."""
+        self.stages.append(stage)
+        self.sources |= dict.fromkeys([*columns, *scores], stage.name)
+        self.scores += scores
+
     def unused_name(self, name: str) -> str:
         """Return a stage name that is free: the second `keep` is `keep-2`."""
         taken = {stage.name for stage in self.stages}
         numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
         return name if name not in taken else next(free for free in numbered if free not in taken)
+
+    def vectors(self, encoder: str | None, where: str) -> str:
+        """Return the stage with the `image` and `text` vectors of an encoder, added if it isn't there yet.
+
+        Parameters
+        ----------
+        encoder
+            A name from the configuration's `encoders`; None for `encoder`.
+        where
+            The place in the configuration that asks, for errors.
+        """
+        name = "embed" if encoder is None else f"embed-{encoder}"
+        if all(stage.name != name for stage in self.stages):
+            spec = self._encoder(encoder, where)
+            encoder_identity(spec)  # its files are there, or nothing starts
+            self.add(Embed(name, spec, self.last, "ingest", self.config.pool.limits.pixels))
+        return name
+
+    def _encoder(self, name: str | None, where: str) -> Any:
+        spec = self.config.encoder if name is None else self.config.encoders.get(name)
+        if spec is not None:
+            return spec
+        if name is None:
+            raise ConfigError(
+                f"{where} needs vectors: give an encoder, such as {{model: ViT-B-32, pretrained: openai}}"
+            )
+        known = ", ".join(self.config.encoders) or "none are given"
+        raise ConfigError(f"{where}: there is no encoder {name!r} under encoders: ({known})")
+
+    def refuse_taken(self, column: str, where: str) -> None:
+        """Raise `ConfigError` when a column of this name is there already."""
+        if column in self.sources:
+            raise ConfigError(f"{where}: the score {column!r} is there already")
+
+    def require_scores(self, names: Sequence[str], where: str) -> None:
+        """Raise `ConfigError` when one of these is not a score at this point."""
+        missing = [name for name in names if name not in self.scores]
+        if missing:
+            there = (
+                f"the scores there are: {', '.join(self.scores)}"
+                if self.scores
+                else "no score stands before it"
+            )
+            raise ConfigError(f"{where}: there is no score {missing[0]!r} at this point; {there}")
 
 
 def plan(config: RunConfig) -> Plan:
@@ -51,56 +120,20 @@ def plan(config: RunConfig) -> Plan:
     ConfigError
         When the stages make no sense in this order.
     """
-    result = Plan([Ingest(_pixels(config), config.pool.limits)], dict.fromkeys(SAMPLE_COLUMNS, "ingest"))
+    result = Plan(config)
+    result.add(Ingest("header", config.pool.limits), SAMPLE_COLUMNS)
     for number, entry in enumerate(config.stages, 1):
         kind, parameters = next(iter(entry.items()))
-        where = f"stages: number {number} ({kind})"
-        if isinstance(parameters, ScoreConfig):
-            _add_score(result, config, parameters, where)
-        elif isinstance(parameters, Duplicates):
-            result.stages.append(
-                DuplicatesStage(result.unused_name(kind), parameters, result.last, source="ingest")
-            )
-        else:
-            _add_filter(result, kind, parameters, where)
+        add = PLANNERS.get(type(parameters), plan_filter)
+        add(result, parameters, f"stages: number {number} ({kind})")
+    result.stages[0] = Ingest(_pixels(result), config.pool.limits)
     result.stages.append(Decide(tuple(stage.name for stage in result.stages)))
     return result
 
 
-def _pixels(config: RunConfig) -> Literal["hash", "decode", "header"]:
+def _pixels(plan: Plan) -> Any:
     """Decode each image at ingest only where something needs it and nothing later does it anyway."""
-    wanted = [parameters for entry in config.stages for parameters in entry.values()]
-    if any(isinstance(each, Duplicates) and each.key == "pixels" for each in wanted):
+    if plan.hash_pixels:
         return "hash"
-    encoder_decodes = any(isinstance(each, ScoreConfig) for each in wanted)
-    return "header" if config.pool.verify == "header" or encoder_decodes else "decode"
-
-
-def _add_score(plan: Plan, config: RunConfig, score: ScoreConfig, where: str) -> None:
-    if config.encoder is None:
-        raise ConfigError(
-            f"{where} needs vectors: give an encoder, such as {{model: ViT-B-32, pretrained: openai}}"
-        )
-    if score.name in plan.sources:
-        raise ConfigError(f"{where}: the score {score.name!r} is there already")
-    if "image" not in plan.sources:
-        encoder_identity(config.encoder)  # its files are there, or nothing starts
-        plan.stages.append(Embed(config.encoder, plan.last, "ingest", config.pool.limits.pixels))
-        plan.sources |= {"image": "embed", "text": "embed"}
-    stage = Score(score.name, gate=plan.last, vectors="embed")
-    plan.stages.append(stage)
-    plan.sources[score.name] = stage.name
-    plan.scores.append(score.name)
-
-
-def _add_filter(plan: Plan, kind: str, filter: Filter, where: str) -> None:
-    missing = [column for column in filter.columns if column not in plan.sources]
-    if isinstance(filter, Keep) and filter.by not in plan.scores:
-        missing = [filter.by]  # other columns are no numbers to rank by
-    if missing:
-        there = (
-            f"the scores there are: {', '.join(plan.scores)}" if plan.scores else "no score stands before it"
-        )
-        raise ConfigError(f"{where}: there is no score {missing[0]!r} at this point; {there}")
-    sources: Mapping[str, str] = {column: plan.sources[column] for column in filter.columns}
-    plan.stages.append(FilterStage(plan.unused_name(kind), filter, plan.last, sources))
+    encoder_decodes = any(isinstance(stage, Embed) for stage in plan.stages)
+    return "header" if plan.config.pool.verify == "header" or encoder_decodes else "decode"

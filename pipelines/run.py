@@ -166,6 +166,6 @@ def _what_decides(config: RunConfig) -> dict[str, Any]:
             "output": {"shards", "subset"},
         },
     )
-    if config.encoder:
-        content["encoder"].pop("device", None)
+    for encoder in [content["encoder"] or {}, *content["encoders"].values()]:
+        encoder.pop("device", None)
     return content

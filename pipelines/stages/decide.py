@@ -45,7 +45,7 @@ class Decide(Stage):
             rows = outcome["row"].to_numpy()
             stopped = ~survives(outcome)
             if "weight" in outcome.column_names:
-                weight[rows] = outcome["weight"].to_numpy()
+                weight[rows] *= outcome["weight"].to_numpy()  # a copy of a copy counts as often
             for position in np.flatnonzero(stopped):
                 why, aside = _why(outcome, int(position))
                 row = rows[position]

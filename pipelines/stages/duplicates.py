@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from pipelines.columns import digest
 from pipelines.shards import Shard
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
 
 SAMPLES_PER_PART = 1_000_000
 _KEY_DIGITS = 8  # of a key's hex digits, enough to spread the pool evenly over parts
@@ -116,3 +119,9 @@ class DuplicatesStage(Stage):
 
 def _matches(part: int) -> str:
     return f"{part:05d}.parquet"
+
+
+def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:
+    """Add the search for duplicates to a plan."""
+    plan.hash_pixels |= parameters.key == "pixels"
+    plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, source="ingest"))

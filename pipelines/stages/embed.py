@@ -22,6 +22,7 @@ from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 class Embed(Stage):
     """Reads the images of the survivors from the tars and writes their vectors as float16, length 1."""
 
+    stage_name: str
     spec: EncoderSpec
     gate: str
     source: str
@@ -29,8 +30,8 @@ class Embed(Stage):
 
     @property
     def name(self) -> str:
-        """Always the same."""
-        return "embed"
+        """As the plan named it."""
+        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

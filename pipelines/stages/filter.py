@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from filters.base import Filter, PoolFilter
+from pipelines.errors import ConfigError
 from pipelines.stage import Pool, ShardColumns, Stage
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,13 @@ class FilterStage(Stage):
                 "reason": decision.reason.cast(pa.string()),
             }
         )
+
+
+def plan_filter(plan: Plan, filter: Filter, where: str) -> None:
+    """Add a filter to a plan, in front of which its columns and scores must have been made."""
+    plan.require_scores(filter.scores, where)
+    missing = [name for name in filter.columns if name not in plan.sources]
+    if missing:
+        raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
+    sources = {name: plan.sources[name] for name in filter.columns}
+    plan.add(FilterStage(plan.unused_name(filter.kind), filter, plan.last, sources))

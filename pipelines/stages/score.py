@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.config import ScoreConfig
 from pipelines.stage import ShardColumns, Stage
 from scoring.clip_score import clip_score
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
 
 SCORES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float32]]] = {"clip": clip_score}
 
@@ -45,6 +49,13 @@ class Score(Stage):
         bad = ~np.isfinite(score)
         problem = pa.array(np.where(bad, "score_not_finite", ""), pa.string(), mask=~bad)
         return pa.table({"row": table["row"], self.score: pa.array(score, pa.float32()), "problem": problem})
+
+
+def plan_score(plan: Plan, parameters: ScoreConfig, where: str) -> None:
+    """Add a score, and the vectors that it is made from, to a plan."""
+    plan.refuse_taken(parameters.name, where)
+    vectors = plan.vectors(None, where)
+    plan.add(Score(parameters.name, gate=plan.last, vectors=vectors), scores=[parameters.name])
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:

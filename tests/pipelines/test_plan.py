@@ -15,12 +15,13 @@ from pipelines.stages.ingest import Ingest
 ENCODER = {"model": "ViT-B-32", "pretrained": "openai"}
 
 
-def planned(*stages: Any, verify: str = "decode", encoder: Any = ENCODER) -> Plan:
+def planned(*stages: Any, verify: str = "decode", encoder: Any = ENCODER, encoders: Any = None) -> Plan:
     content = {
         "name": "test",
         "pool": {"shards": "pool", "verify": verify},
         "run": "run",
         "encoder": encoder,
+        "encoders": encoders or {},
         "stages": list(stages),
         "output": {"shards": "out"},
     }
@@ -118,6 +119,25 @@ def test_what_makes_no_sense_is_refused_with_the_place_and_the_choice(
 def test_a_score_without_an_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs vectors: give an encoder"):
         planned(SCORE, encoder=None)
+
+
+def test_an_encoder_is_run_once_however_many_ask_for_its_vectors() -> None:
+    result = planned(encoders={"small": {"model": "ViT-B-16", "pretrained": "openai"}})
+    again = [result.vectors("small", "here"), result.vectors(None, "here"), result.vectors("small", "here")]
+    assert again == ["embed-small", "embed", "embed-small"]
+    assert [name for name in names(result) if name.startswith("embed")] == ["embed-small", "embed"]
+
+
+def test_an_encoder_that_is_not_named_is_refused_with_those_that_are() -> None:
+    result = planned(encoders={"small": ENCODER})
+    with pytest.raises(ConfigError, match=r"here: there is no encoder 'big' under encoders: \(small\)"):
+        result.vectors("big", "here")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "a b"])
+def test_an_encoders_name_is_fit_for_a_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        planned(encoders={name: ENCODER})
 
 
 @pytest.mark.parametrize("stages", [[], [RULES], [DUPLICATES]])
