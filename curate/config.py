@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
 from pipelines.storage import resolve
+from pipelines.user_files import with_absolute_files
 from scoring.encoder_spec import EncoderSpec
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,7 +36,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         With one line for everything that is wrong.
     """
     config, base = load_as(RunConfig, source, overrides)
-    return _with_encoder_paths(config, base), base
+    return _with_paths_from(config, base), base
 
 
 def load_as(
@@ -115,11 +116,14 @@ def _list(node: Any) -> str:
     return repr(node)
 
 
-def _with_encoder_paths(config: RunConfig, base: Path) -> RunConfig:
-    """Return the configuration with the encoders' files and folders as absolute paths."""
+def _with_paths_from(config: RunConfig, base: Path) -> RunConfig:
+    """Return the configuration with the files of encoders and stages as absolute paths."""
     encoders = {name: _with_paths(encoder, base) for name, encoder in config.encoders.items()}
     encoder = config.encoder and _with_paths(config.encoder, base)
-    return config.model_copy(update={"encoder": encoder, "encoders": encoders})
+    stages = [
+        {kind: with_absolute_files(own, base) for kind, own in entry.items()} for entry in config.stages
+    ]
+    return config.model_copy(update={"encoder": encoder, "encoders": encoders, "stages": stages})
 
 
 def _with_paths(encoder: EncoderSpec, base: Path) -> EncoderSpec:

@@ -29,6 +29,7 @@ class Filter(BaseModel, ABC):
 
     kind: ClassVar[str]  # what a configuration calls it, and the folder of its columns
     version: ClassVar[int] = 1  # raise it when the same parameters give other decisions
+    files: ClassVar[tuple[str, ...]] = ()  # parameters that name a file; what is in it counts, not its place
 
     @property
     @abstractmethod
@@ -45,12 +46,12 @@ class Filter(BaseModel, ABC):
         """Return the decision on every row of a table that holds `columns`."""
 
 
-class PoolFilter(Filter):
-    """A filter that must see the whole pool first, in passes of small mergeable measurements.
+class Passes(ABC):
+    """What is measured over the whole pool, in passes of small mergeable measurements.
 
     `state` starts as `start()`. In each pass every shard gives `measure(table, state)`, the parts are merged
-    in any order, and `advance` makes the next state of them, until `finished(state)`. The final state goes to
-    `decide`. States are JSON values; parts are arrays that `merge` adds up exactly.
+    in any order, and `advance` makes the next state of them, until `finished(state)`. States are JSON values;
+    parts are arrays that `merge` adds up exactly.
     """
 
     @abstractmethod
@@ -67,11 +68,21 @@ class PoolFilter(Filter):
 
     @abstractmethod
     def advance(self, state: Any, part: NDArray[np.int64]) -> Any:
-        """Return the state after a pass whose merged part is given."""
+        """Return the state after a pass whose merged part is given.
+
+        Raises
+        ------
+        ValueError
+            When what was measured makes the parameters impossible.
+        """
 
     @abstractmethod
     def finished(self, state: Any) -> bool:
         """Tell whether the state is enough to decide by."""
+
+
+class PoolFilter(Filter, Passes):
+    """A filter that must see the whole pool first; the state in which its passes end goes to `decide`."""
 
 
 def drop_first_reason(reasons: list[tuple[str, NDArray[np.bool_]]], n_rows: int) -> Decision:

@@ -1,8 +1,9 @@
 """Exact top k of a pool of any size, by histograms: constant memory, no order of the data matters.
 
-Samples are ranked by (score descending, uid ascending). The rank is spelled as digits of 16 bits: two of
-the float's ordered bits, eight of the uid. Each pass counts one digit among the samples that agree with the
-boundary so far, so a pool needs two passes when no scores tie at the boundary, and a few more when they do.
+Samples are ranked by (score descending, uid ascending). The rank is spelled as digits of 16 bits: the
+float's ordered bits (two digits of float32, four of float64), then eight of the uid. Each pass counts one
+digit among the samples that agree with the boundary so far, so a pool of float32 scores needs two passes when
+no scores tie at the boundary, and a few more when they do.
 """
 
 from __future__ import annotations
@@ -15,45 +16,56 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 DIGIT_VALUES = 1 << 16
-_SCORE_DIGITS = 2
-_DIGITS = _SCORE_DIGITS + 8
+SCORE_DIGITS = 2  # of a float32
+CLOCK_DIGITS = 4  # of a float64
+UID_DIGITS = 8
 
 
 class Boundary(BaseModel, frozen=True):
     """How far the search has come: the digits of the last kept sample, as far as they are known.
 
     `wanted` is how many of the samples that agree with `digits` are kept; `exact` says that all samples up to
-    and including `digits` are the ones to keep.
+    and including `digits` are the ones to keep. Samples that agree in the first `depth` digits are not told
+    apart: with the score's digits alone, all that tie with the last one stay.
     """
 
     digits: tuple[int, ...] = ()
     wanted: int = 0
     exact: bool = False
+    depth: int = SCORE_DIGITS + UID_DIGITS
 
     @property
     def finished(self) -> bool:
         """Whether `keeps` can decide; samples of one score and one uid can't be told apart: all stay."""
-        return self.exact or len(self.digits) == _DIGITS
+        return self.exact or len(self.digits) == self.depth
+
+
+def ordered_bits(score: NDArray[np.floating[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+    """Return float32 or float64 scores as unsigned integers in the same order; no NaN, -0.0 is 0.0."""
+    kind = np.uint32 if score.dtype == np.float32 else np.uint64
+    bits = (score + score.dtype.type(0)).view(kind)
+    sign = kind(1) << kind(8 * bits.itemsize - 1)
+    return np.where(bits & sign, ~bits, bits | sign)
 
 
 def rank_digits(
-    score: NDArray[np.float32], uid: Sequence[str] | NDArray[Any], n_digits: int
+    score: NDArray[np.floating[Any]], uid: Sequence[str] | NDArray[Any], n_digits: int
 ) -> NDArray[np.uint16]:
     """Return the first digits of each sample's rank, shape (n, n_digits); lower ranks are better.
 
     Parameters
     ----------
     score
-        Shape (n,), no NaN.
+        Shape (n,), float32 (2 digits) or float64 (4), no NaN.
     uid
         Shape (n,), 32 hex digits each; read only where more than the score's digits are asked for.
     n_digits
-        How many digits, 1 to 10.
+        How many digits, 1 to the score's and 8.
     """
-    bits = (np.asarray(score, np.float32) + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
-    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    falling = (~rising).astype(">u4").view(">u2").reshape(-1, _SCORE_DIGITS)
-    if n_digits <= _SCORE_DIGITS:
+    falling = ~ordered_bits(score)
+    width = falling.itemsize // 2
+    falling = falling.astype(falling.dtype.newbyteorder(">")).view(">u2").reshape(-1, width)
+    if n_digits <= width:
         return falling[:, :n_digits].astype(np.uint16)
     ids = np.frombuffer(bytes.fromhex("".join(uid)), ">u2").reshape(-1, 8)
     return np.concatenate([falling, ids], axis=1)[:, :n_digits].astype(np.uint16)
@@ -77,6 +89,7 @@ def narrow(boundary: Boundary, counts: NDArray[np.int64]) -> Boundary:
         digits=(*boundary.digits, digit),
         wanted=boundary.wanted - before,
         exact=boundary.wanted >= int(total[digit]),
+        depth=boundary.depth,
     )
 
 

@@ -22,6 +22,7 @@ from pipelines.runner import Emit, Runner
 from pipelines.shards import Shard, expand, numbering_gaps
 from pipelines.stages.embed import Embed
 from pipelines.storage import Folder, resolve
+from pipelines.user_files import with_file_digests
 from pipelines.write import COPIED, MANIFEST, Writer
 
 
@@ -155,7 +156,8 @@ def _pool_digest(runner: Runner) -> str:
 
 def _what_decides(config: RunConfig) -> dict[str, Any]:
     """Return the part of a configuration that decides the output; the rest is places and machines."""
-    content = config.model_dump(
+    stages = [{kind: with_file_digests(own) for kind, own in entry.items()} for entry in config.stages]
+    content = config.model_copy(update={"stages": stages}).model_dump(
         mode="json",
         serialize_as_any=True,
         exclude={

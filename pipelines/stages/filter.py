@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from filters.base import Filter, PoolFilter
-from pipelines.errors import ConfigError
+from filters.base import Filter, Passes, PoolFilter
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.user_files import require_files, with_file_digests
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -52,17 +53,16 @@ class FilterStage(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the filter's parameters."""
-        return {"filter": type(self.filter).__name__, **self.filter.model_dump()}
+        return {"filter": type(self.filter).__name__, **with_file_digests(self.filter).model_dump()}
 
     def summarize(self, pool: Pool) -> Any:
         """Return the state that the filter ends its passes with; None when it needs none."""
         if not isinstance(self.filter, PoolFilter):
             return None
-        state = self.filter.start()
-        while not self.filter.finished(state):
-            parts = pool.map_shards(partial(self._measure, state=state))
-            state = self.filter.advance(state, reduce(self.filter.merge, parts))
-        return state
+        try:
+            return passes(self.filter, pool, self._measure)
+        except ValueError as error:
+            raise StoppedError(f"{self.name}: {error}") from error
 
     def _measure(self, columns: ShardColumns, state: Any) -> NDArray[np.int64]:
         assert isinstance(self.filter, PoolFilter)
@@ -81,9 +81,29 @@ class FilterStage(Stage):
         )
 
 
+def passes(measure: Passes, pool: Pool, of_shard: Callable[..., NDArray[np.int64]]) -> Any:
+    """Return the state in which passes over the pool end.
+
+    Parameters
+    ----------
+    measure
+        What is measured.
+    pool
+        All shards.
+    of_shard
+        Called on the workers with a shard's columns and `state`; returns what the shard adds.
+    """
+    state = measure.start()
+    while not measure.finished(state):
+        parts = pool.map_shards(partial(of_shard, state=state))
+        state = measure.advance(state, reduce(measure.merge, parts))
+    return state
+
+
 def plan_filter(plan: Plan, filter: Filter, where: str) -> None:
     """Add a filter to a plan, in front of which its columns and scores must have been made."""
     plan.require_scores(filter.scores, where)
+    require_files(filter, where)
     missing = [name for name in filter.columns if name not in plan.sources]
     if missing:
         raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")

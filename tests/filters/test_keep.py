@@ -163,8 +163,8 @@ def test_the_reason_names_the_score() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"by": "clip"}, "give one of top and at_least"),
-        ({"by": "clip", "top": 0.3, "at_least": 0.2}, "give one of top and at_least"),
+        ({"by": "clip"}, "give one of top, band and at_least"),
+        ({"by": "clip", "top": 0.3, "at_least": 0.2}, "give one of top, band and at_least"),
         ({"by": "clip", "top": 1.5}, "at most 1.0, or a whole number"),
         ({"by": "clip", "top": 0}, "greater than 0"),
         ({"by": "clip", "top": -0.1}, "greater than 0"),
