@@ -11,14 +11,14 @@ import importlib
 import itertools
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.errors import ConfigError, StoppedError
+from scoring.main_module import no_main_module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +34,11 @@ class EngineConfig(BaseModel):
 
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, description="0: in this process")
     threads_per_worker: int = Field(1, ge=1, description="threads of the model and of numerical libraries")
+    gpus: int | Literal["all"] = Field(
+        0,
+        ge=0,
+        description="a worker for each of so many GPUs of this machine, instead of `workers`",
+    )
     memory_per_worker: str = Field("auto", description="a worker above this is restarted; such as 8GB")
     scheduler: str | None = Field(None, description="address of a running Dask scheduler, tcp://host:8786")
     cluster: str | None = Field(None, description="a Dask cluster class, such as dask_jobqueue.SLURMCluster")
@@ -47,7 +52,14 @@ class EngineConfig(BaseModel):
             raise ValueError("give one of scheduler and cluster")
         if self.options and not self.cluster:
             raise ValueError("options are the arguments of cluster, which is not given")
+        if self.gpus and (self.scheduler or self.cluster):
+            raise ValueError("gpus are those of this machine: leave out scheduler and cluster")
         return self
+
+    @property
+    def in_process(self) -> bool:
+        """Whether there are no workers."""
+        return not (self.workers or self.gpus or self.scheduler or self.cluster)
 
 
 class Engine:
@@ -77,7 +89,7 @@ class Engine:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield the results of a function on many items as they come; only a few are in flight at a time."""
-        if self._config.workers == 0 and not (self._config.scheduler or self._config.cluster):
+        if self._config.in_process:
             yield from map(function, items)
             return
         todo = iter(items)
@@ -136,7 +148,7 @@ def _result(future: Any) -> Any:
 @contextlib.contextmanager
 def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
     threads = dict.fromkeys(_THREAD_VARIABLES, str(config.threads_per_worker))
-    with _no_main_module(), _environment(threads):
+    with no_main_module(), _environment(threads):
         import dask
         import distributed
         from distributed.utils import get_mp_context
@@ -145,6 +157,7 @@ def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
             # Forked from one process that holds the imports, workers share them.
             "distributed.worker.multiprocessing-method": "forkserver",
             "distributed.nanny.pre-spawn-environ": threads,
+            "distributed.worker.daemon": False,  # a worker with a GPU has decoders of its own
         }
         with dask.config.set(settings):
             get_mp_context().set_forkserver_preload(["distributed", *preload])
@@ -163,17 +176,31 @@ def _cluster(config: EngineConfig) -> Iterator[Any]:
             cluster.scale(config.workers)
             yield cluster
     else:
-        from distributed import LocalCluster
-
-        with LocalCluster(
-            n_workers=config.workers,
-            threads_per_worker=1,  # a task holds its worker: its model uses the threads, see _environment
-            memory_limit=config.memory_per_worker,
-            host="127.0.0.1",
-            dashboard_address=config.dashboard or "127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster:
+        with _local_cluster(config) as cluster:
             yield cluster
+
+
+def _local_cluster(config: EngineConfig) -> Any:
+    shared = {
+        "memory_limit": config.memory_per_worker,
+        "host": "127.0.0.1",
+        "dashboard_address": config.dashboard or "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
+    from distributed import LocalCluster
+
+    if not config.gpus:
+        # A task holds its worker: its model uses the threads, see _environment.
+        return LocalCluster(n_workers=config.workers, threads_per_worker=1, **shared)
+    # Two shards at once: while one is written, the other keeps the GPU busy.
+    if config.gpus == 1:
+        return LocalCluster(n_workers=1, threads_per_worker=2, **shared)
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError:
+        raise ConfigError("several GPUs need dask-cuda: pip install 'curate-pools[cuda]'") from None
+    n_workers = None if config.gpus == "all" else config.gpus
+    return LocalCUDACluster(n_workers=n_workers, threads_per_worker=2, **shared)
 
 
 def _class(path: str) -> Callable[..., Any]:
@@ -194,17 +221,3 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep worker processes from importing the user's script again, which would start the run in each."""
-    main = sys.modules["__main__"]
-    hidden: dict[str, Any] = {
-        name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__
-    }
-    main.__dict__["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.__dict__.update(hidden)

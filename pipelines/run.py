@@ -169,5 +169,6 @@ def _what_decides(config: RunConfig) -> dict[str, Any]:
         },
     )
     for encoder in [content["encoder"] or {}, *content["encoders"].values()]:
-        encoder.pop("device", None)
+        for place in ("decoders", "device"):
+            encoder.pop(place, None)
     return content

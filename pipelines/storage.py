@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 COPY_BYTES = 8 << 20
 _PARTIAL = ".curate-partial"
+_WASTE = 4  # times as much as is wanted may be fetched to save requests
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -158,3 +159,28 @@ def open_stream(url: str) -> IO[bytes]:
     if isinstance(fs, LocalFileSystem):
         return Path(path).open("rb", buffering=1 << 20)
     return cast(IO[bytes], fs.open(path, "rb", block_size=COPY_BYTES, cache_type="readahead"))
+
+
+def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return stretches of one file, given as (offset, size); `EOFError` when the file is shorter.
+
+    Neighbours are fetched in one request where the file is far away.
+    """
+    if not ranges:
+        return []
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        with RangeReader(url) as reader:
+            return [reader.read(offset, size) for offset, size in ranges]
+    first = min(offset for offset, _ in ranges)
+    last = max(offset + size for offset, size in ranges)
+    wanted = sum(size for _, size in ranges)
+    if last - first > _WASTE * wanted:
+        found: list[bytes] = fs.cat_ranges([path] * len(ranges), *zip(*((o, o + s) for o, s in ranges), strict=True))
+    else:
+        stretch = fs.cat_file(path, start=first, end=last)
+        found = [stretch[offset - first : offset - first + size] for offset, size in ranges]
+    for data, (offset, size) in zip(found, ranges, strict=True):
+        if len(data) != size:
+            raise EOFError(f"expected {size} bytes at {offset}, found {len(data)}: the file was cut")
+    return found

@@ -14,7 +14,7 @@ HUB = "hf-hub:"
 SHIPPED = Path(__file__).parent / "models"
 
 WEIGHTS = {".safetensors", ".pt", ".pth", ".bin"}
-_RUNS_ALIKE = {"batch_size", "device"}  # these change the time it takes, not the vectors
+_RUNS_ALIKE = {"batch_size", "decoders", "device"}  # these change the time it takes, not the vectors
 
 
 class EncoderError(ValueError):
@@ -37,6 +37,9 @@ class EncoderSpec(BaseModel):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the model's arithmetic")
     resize: Literal["fast", "exact"] = Field(
         "fast", description="fast: decode large JPEGs at a reduced size; exact: open_clip's own transform"
+    )
+    decoders: int | None = Field(
+        None, gt=0, description="processes that decode for a GPU; default: all cores, shared by the GPUs"
     )
     device: str = Field("auto", description="auto (cuda where there is one), cpu, cuda, cuda:1 …")
 

@@ -18,6 +18,9 @@ class Tokenizer:
         self._limit = _CHARACTERS_PER_TOKEN * int(getattr(tokenize, "context_length", None) or 77)
         self._lock = threading.Lock()  # some tokenizers of Hugging Face are not for two threads
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Callable[[list[str]], torch.Tensor]]]:
+        return Tokenizer, (self.wrapped,)  # each process has its own lock
+
     def __call__(self, captions: list[str]) -> torch.Tensor:
         """Return the tokens, int64 of shape (n, context length)."""
         # Lone surrogates, which JSON may hold, have no bytes; tokenizers work on bytes.

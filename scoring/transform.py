@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -58,6 +59,10 @@ class Transform(Protocol):
     def finish(self, images: torch.Tensor) -> torch.Tensor:
         """Return a stack of them, normalised: float32 of shape (n, 3, height, width)."""
 
+    @property
+    def layout(self) -> tuple[tuple[int, ...], str]:
+        """The shape and the dtype of what `read` returns."""
+
 
 def make_transform(preprocessing: Preprocessing, resize: Literal["fast", "exact"]) -> Transform:
     """Return the transform of a model."""
@@ -70,11 +75,17 @@ class Exact:
     def __init__(self, preprocessing: Preprocessing) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
+        self._p = preprocessing
         size = (preprocessing.height, preprocessing.width)
         settings = {
             key: value for key, value in asdict(preprocessing).items() if key not in ("height", "width")
         }
         self._transform = image_transform_v2(PreprocessCfg(size=size, **settings), is_train=False)
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], str]:
+        """The shape and the dtype of what `read` returns."""
+        return (3, self._p.height, self._p.width), "float32"
 
     def read(self, data: bytes, *, max_pixels: int) -> torch.Tensor:
         """Return one normalised image, float32 of shape (3, height, width)."""
@@ -102,6 +113,11 @@ class Fast:
         self._filter = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
         if preprocessing.resize_mode == "shortest" and preprocessing.height != preprocessing.width:
             self._filter = Image.Resampling.BICUBIC  # as open_clip has it for sizes that are not square
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], str]:
+        """The shape and the dtype of what `read` returns."""
+        return (self._p.height, self._p.width, 3), "uint8"
 
     def read(self, data: bytes, *, max_pixels: int) -> torch.Tensor:
         """Return one image, uint8 of shape (height, width, 3)."""
@@ -142,10 +158,16 @@ class Fast:
 
     def finish(self, images: torch.Tensor) -> torch.Tensor:
         """Return a stack of them, normalised: float32 of shape (n, 3, height, width)."""
-        mean = torch.tensor(self._p.mean, device=images.device).mul_(255).view(1, 3, 1, 1)
-        scale = torch.tensor(self._p.std, device=images.device).mul_(255).view(1, 3, 1, 1)
+        mean, scale = _levels(self._p, images.device)
         planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         return planes.sub_(mean).div_(scale)
+
+
+@lru_cache(maxsize=8)
+def _levels(p: Preprocessing, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and std in grey levels, shape (1, 3, 1, 1); made once, for a CUDA graph can't make them."""
+    mean, std = (torch.tensor(values).mul_(255).view(1, 3, 1, 1) for values in (p.mean, p.std))
+    return mean.to(device), std.to(device)
 
 
 def _scaled(image: Image.Image, ratio: float, target: Preprocessing) -> tuple[int, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pipelines.errors import ConfigError
 from pipelines.samples import byte_ranges
 from pipelines.stage import ShardColumns, Stage
-from pipelines.storage import RangeReader
+from pipelines.storage import read_ranges
 from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 
 
@@ -46,8 +47,8 @@ class Embed(Stage):
         """Return `image` and `text` vectors of every sample, and the problem of images that don't decode."""
         samples = columns.survivors(self.gate, dict.fromkeys(["members", "caption"], self.source))
         encoder = _encoder(self.spec, json.dumps(encoder_identity(self.spec)))
-        with RangeReader(columns.shard.url) as tar:
-            encoded = encoder.encode(_pairs(samples, tar), max_pixels=self.max_pixels)
+        read = partial(read_ranges, columns.shard.url)
+        encoded = encoder.encode(_places(samples), max_pixels=self.max_pixels, read=read)
         table = pa.table(
             {
                 "row": samples["row"],
@@ -62,10 +63,11 @@ class Embed(Stage):
         return table.replace_schema_metadata({"encoder": json.dumps(made_by, sort_keys=True)})
 
 
-def _pairs(samples: pa.Table, tar: RangeReader) -> Iterator[tuple[bytes, str]]:
+def _places(samples: pa.Table) -> Iterator[tuple[tuple[int, int], str]]:
+    """Yield ((offset, size) of the image, caption) of every sample."""
     for members, caption in zip(byte_ranges(samples["members"]), samples["caption"].to_pylist(), strict=True):
         _, offset, size = members[0]
-        yield tar.read(offset, size), caption
+        yield (offset, size), caption
 
 
 def _vectors(matrix: np.ndarray[Any, np.dtype[np.float16]]) -> pa.Array:
@@ -80,8 +82,16 @@ def encoder_identity(spec: EncoderSpec) -> dict[str, Any]:
         raise ConfigError(f"encoder.{error}") from None
 
 
-@lru_cache(maxsize=1)
+_LOADING = threading.Lock()  # two shards at once on one GPU share its model
+
+
 def _encoder(spec: EncoderSpec, identity: str) -> Any:
+    with _LOADING:
+        return _loaded(spec, identity)
+
+
+@lru_cache(maxsize=1)
+def _loaded(spec: EncoderSpec, identity: str) -> Any:
     """Load an encoder once per worker process; `identity` sees to it that new weights are loaded anew."""
     # torch is imported here and nowhere earlier.
     from scoring.encoder import Encoder
