@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -40,6 +41,14 @@ class Filter(BaseModel, ABC):
     def scores(self) -> tuple[str, ...]:
         """Those of the columns that must be scores: numbers to rank by."""
         return ()
+
+    @property
+    def vectors(self) -> Mapping[str, str | None]:
+        """Those of the columns that are vectors, with the name of their encoder; None for the run's own."""
+        return {}
+
+    def check(self) -> None:
+        """Raise `ValueError` when a file that a parameter names is not what it should be."""
 
     @abstractmethod
     def decide(self, table: pa.Table, state: Any) -> Decision:

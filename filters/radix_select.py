@@ -42,8 +42,8 @@ class Boundary(BaseModel, frozen=True):
 
 def ordered_bits(score: NDArray[np.floating[Any]]) -> NDArray[np.unsignedinteger[Any]]:
     """Return float32 or float64 scores as unsigned integers in the same order; no NaN, -0.0 is 0.0."""
-    kind = np.uint32 if score.dtype == np.float32 else np.uint64
-    bits = (score + score.dtype.type(0)).view(kind)
+    kind: Any = np.uint32 if score.dtype == np.float32 else np.uint64
+    bits: NDArray[Any] = (score + score.dtype.type(0)).view(kind)
     sign = kind(1) << kind(8 * bits.itemsize - 1)
     return np.where(bits & sign, ~bits, bits | sign)
 

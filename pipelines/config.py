@@ -18,9 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from filters.baselines import Baseline
 from filters.duplicates import Duplicates
 from filters.keep import Keep
 from filters.rules import Rules
+from filters.select import Select
 from pipelines.engine import EngineConfig
 from pipelines.ingest import Limits
 from scoring.encoder_spec import EncoderSpec
@@ -46,6 +48,8 @@ STAGES: dict[str, type[BaseModel]] = {
     "duplicates": Duplicates,
     "score": ScoreConfig,
     "keep": Keep,
+    "select": Select,
+    "baseline": Baseline,
 }
 """Every stage that a config can name, with its parameters."""
 

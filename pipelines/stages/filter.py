@@ -104,8 +104,13 @@ def plan_filter(plan: Plan, filter: Filter, where: str) -> None:
     """Add a filter to a plan, in front of which its columns and scores must have been made."""
     plan.require_scores(filter.scores, where)
     require_files(filter, where)
-    missing = [name for name in filter.columns if name not in plan.sources]
+    try:
+        filter.check()
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    missing = [name for name in filter.columns if name not in {**plan.sources, **filter.vectors}]
     if missing:
         raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
-    sources = {name: plan.sources[name] for name in filter.columns}
+    vectors = {name: plan.vectors(encoder, where) for name, encoder in filter.vectors.items()}
+    sources = {name: plan.sources[name] for name in filter.columns if name not in vectors} | vectors
     plan.add(FilterStage(plan.unused_name(filter.kind), filter, plan.last, sources))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 
 from filters.keep import Keep
 from filters.radix_select import Boundary, keeps, rank_digits
+from tests.passes import decide
 
 Samples = Sequence[tuple[float, str]]
 
@@ -43,23 +42,8 @@ def table(samples: Samples) -> pa.Table:
 
 def kept(keep: Keep, shards: Sequence[Samples], order: random.Random | None = None) -> set[str]:
     """Run all passes over shards, their parts merged in some order, and return who is kept."""
-    tables = [table(shard) for shard in shards]
-    state: Any = keep.start()
-    passes = 0
-    while not keep.finished(state):
-        parts = [keep.measure(each, state) for each in tables]
-        if order:
-            order.shuffle(parts)
-        state = json.loads(json.dumps(keep.advance(state, functools.reduce(keep.merge, parts))))
-        passes += 1
-        assert passes <= 10
-    weights = [keep.decide(each, state).weight for each in tables]
-    return {
-        uid
-        for shard, weight in zip(shards, weights, strict=True)
-        for (_, uid), w in zip(shard, weight, strict=True)
-        if w
-    }
+    weights = iter(decide(keep, [table(shard) for shard in shards], order).weight)
+    return {uid for shard in shards for _, uid in shard if next(weights)}
 
 
 def first(samples: Samples, n: int) -> set[str]:
@@ -154,8 +138,55 @@ def test_a_threshold_is_meant_in_the_scores_own_precision() -> None:
         assert kept(Keep(by="clip", at_least=float(text)), [[(float(text), "a" * 32)]]) == {"a" * 32}
 
 
+@given(pools, st.floats(0, 0.98), st.floats(0.01, 1))
+def test_a_band_lies_between_two_ranks(samples: Samples, begin: float, width: float) -> None:
+    end = min(1.0, begin + width)
+    ranks = [int(np.floor(share * len(samples) + 0.5)) for share in (begin, end)]
+    expected = first(samples, ranks[1]) - first(samples, ranks[0])
+    assert kept(Keep(by="clip", band=(begin, end)), [samples]) == expected
+
+
+@given(pools, st.floats(0.001, 1.0))
+def test_bands_that_touch_cut_the_pool_without_gap_or_overlap(samples: Samples, edge: float) -> None:
+    best = kept(Keep(by="clip", band=(0, edge)), [samples])
+    assert best == kept(Keep(by="clip", top=edge), [samples])
+    if edge < 1:
+        rest = kept(Keep(by="clip", band=(edge, 1)), [samples])
+        assert best | rest == {uid for _, uid in samples}
+        assert not best & rest
+
+
+def test_a_band_says_on_which_side_a_sample_lies() -> None:
+    data = table([(0.1 * n, f"{n:032x}") for n in range(4)])
+    decision = decide(Keep(by="clip", band=(0.25, 0.5)), data)
+    assert decision.reason.to_pylist() == ["low_clip", "low_clip", None, "high_clip"]
+
+
+@given(pools.filter(len), st.floats(0.001, 1.0))
+def test_datacomp_keeps_one_more_and_all_that_tie(samples: Samples, share: float) -> None:
+    falling = np.sort(np.array([score for score, _ in samples], np.float32))[::-1]
+    place = int(len(samples) * share)
+    least = falling[place] if place < len(samples) else -np.inf
+    expected = {uid for score, uid in samples if np.float32(score) >= least}
+    assert kept(Keep(by="clip", top=share, compat="datacomp"), [samples]) == expected
+
+
+def test_samples_without_a_score_are_dropped_and_not_counted() -> None:
+    scores = pa.array([0.3, None, float("nan"), 0.1, 0.2, 0.4], pa.float32())
+    data = pa.table({"clip": scores, "uid": [f"{n:032x}" for n in range(6)]})
+    for keep in (Keep(by="clip", top=0.5), Keep(by="clip", at_least=0.25), Keep(by="clip", band=(0, 0.5))):
+        reasons = decide(keep, data).reason.to_pylist()
+        assert reasons == [None, "no_clip", "no_clip", "low_clip", "low_clip", None]
+
+
+def test_a_threshold_may_bound_from_above() -> None:
+    data = table([(0.1, "a" * 32), (0.5, "b" * 32), (0.9, "c" * 32)])
+    decision = decide(Keep(by="clip", at_least=0.2, at_most=0.5), data)
+    assert decision.reason.to_pylist() == ["low_clip", None, "high_clip"]
+
+
 def test_the_reason_names_the_score() -> None:
-    decision = Keep(by="clip", at_least=0.5).decide(table([(0.4, "a" * 32), (0.6, "b" * 32)]), None)
+    decision = decide(Keep(by="clip", at_least=0.5), table([(0.4, "a" * 32), (0.6, "b" * 32)]))
     assert decision.reason.to_pylist() == ["low_clip", None]
     assert decision.weight.tolist() == [0, 1]
 
@@ -165,6 +196,10 @@ def test_the_reason_names_the_score() -> None:
     [
         ({"by": "clip"}, "give one of top, band and at_least"),
         ({"by": "clip", "top": 0.3, "at_least": 0.2}, "give one of top, band and at_least"),
+        ({"by": "clip", "top": 0.3, "band": [0.1, 0.2]}, "give one of top"),
+        ({"by": "clip", "band": [0.3, 0.1]}, "from < to"),
+        ({"by": "clip", "band": [0, 2]}, "from < to"),
+        ({"by": "clip", "top": 10, "compat": "datacomp"}, "goes with a share"),
         ({"by": "clip", "top": 1.5}, "at most 1.0, or a whole number"),
         ({"by": "clip", "top": 0}, "greater than 0"),
         ({"by": "clip", "top": -0.1}, "greater than 0"),
