@@ -1,0 +1,219 @@
+"""Embedding on a GPU against its two limits: the bare model on ready tensors, and the decoders' cores.
+
+Needs a CUDA device. clip-retrieval is measured too where it is installed, with the same weights and shards.
+
+    python -m benchmarks.gpu_embedding --model ViT-B-32 --batch-size 1024
+    python -m benchmarks.gpu_embedding --model ViT-L-14 --batch-size 256 --samples 30000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.pools import write_pool
+from pipelines.config import RunConfig
+from pipelines.run import execute
+from pipelines.samples import read_whole
+from pipelines.storage import read_ranges
+from scoring.decode_pool import DecodePool
+from scoring.encoder import Encoder, usable_cores
+from scoring.encoder_spec import EncoderSpec
+from scoring.images import MAX_PIXELS
+from scoring.model_loading import new_model
+
+_BARE_SECONDS = 5.0
+
+
+def weights(model: str, folder: Path) -> Path:
+    """Write random weights, which take as long as trained ones."""
+    path = folder / f"{model}.safetensors"
+    state = new_model(model, 0, torch.device("cpu")).model.state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+def bare(encoder: Encoder) -> float:
+    """Return pairs a second of both towers alone, recorded as a graph, their input on the device."""
+    _, model = encoder._gpu
+    n = encoder._spec.batch_size
+    return n * _rate(lambda: model._run(), model._computing)
+
+
+def eager(encoder: Encoder) -> float:
+    """Return the same without a graph, as a plain loop would do it."""
+    _, model = encoder._gpu
+    return encoder._spec.batch_size * _rate(model._forward, model._computing)
+
+
+@torch.inference_mode()
+def _rate(step: Callable[[], object], stream: torch.cuda.Stream) -> float:
+    with torch.cuda.stream(stream):
+        for _ in range(5):
+            step()
+        torch.cuda.synchronize()
+        started, n = time.perf_counter(), 0
+        while time.perf_counter() - started < _BARE_SECONDS:
+            for _ in range(10):
+                step()
+            torch.cuda.synchronize()
+            n += 10
+    return n / (time.perf_counter() - started)
+
+
+def copies(encoder: Encoder) -> float:
+    """Return GB a second from the decoders' memory to the device."""
+    pool, model = encoder._gpu
+    images, _ = pool._layout.arrays(pool.memory, 0)
+    host = torch.from_numpy(images)
+    return host.nbytes / 1e9 * _rate(lambda: model._arrived.copy_(host, non_blocking=True), model._copying)
+
+
+def places(shards: list[Path]) -> Iterator[tuple[str, list[tuple[tuple[int, int], str]]]]:
+    """Yield every shard's url with the place and the caption of its samples."""
+    for path in shards:
+        yield str(path), [((image.offset, image.size), text) for _, image, text in read_whole(str(path))]
+
+
+def decoding(encoder: Encoder, shards: list[Path], processes: int) -> float:
+    """Return samples a second that processes decode, with no model behind them."""
+    layout = encoder._gpu[0]._layout
+    pool = DecodePool(encoder._transform, encoder._tokenizer, layout, processes=processes)
+    try:
+        found = list(places(shards[: max(2, len(shards) * processes // usable_cores() // 2)]))
+        _draw(pool, *found[0])
+        started = time.perf_counter()
+        for url, pairs in found:
+            _draw(pool, url, pairs)
+        return sum(len(pairs) for _, pairs in found) / (time.perf_counter() - started)
+    finally:
+        pool.close()
+
+
+def _draw(pool: DecodePool, url: str, pairs: list[Any]) -> None:
+    for batch in pool.batches(pairs, partial(read_ranges, url), MAX_PIXELS):
+        pool.release(batch.slot)
+
+
+def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> dict[str, float]:
+    """Run `score: clip` over the pool; return samples a second of the embedding stage, whole and steady."""
+    config = {
+        "name": "gpu",
+        "pool": {"shards": str(pool), "verify": "header"},
+        "run": str(home / "run"),
+        "engine": {"gpus": 1, "threads_per_worker": 1},
+        "encoder": {
+            "model": args.model,
+            "pretrained": str(path),
+            "precision": args.precision,
+            "batch_size": args.batch_size,
+        },
+        "stages": [{"score": "clip"}, {"keep": {"by": "clip", "top": 10}}],
+        "output": {"shards": str(home / "out")},
+    }
+    shards: list[tuple[float, int]] = []
+    done: dict[str, Any] = {}
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "shard" and event["stage"] == "embed":
+            shards.append((time.perf_counter(), event["samples"]))
+        if event["event"] == "stage_done":
+            done[event["stage"]] = event
+
+    execute(RunConfig.model_validate(config), emit=note)
+    head = max(2, len(shards) // 5)  # until then the model is loaded and recorded
+    steady = sum(n for _, n in shards[head:]) / (shards[-1][0] - shards[head - 1][0])
+    whole = done["embed"]["samples"] / done["embed"]["seconds"]
+    print(json.dumps({stage: event["seconds"] for stage, event in done.items()}))
+    return {"steady": steady, "whole": whole}
+
+
+def clip_retrieval(encoder: Encoder, shards: list[Path], batch_size: int, home: Path) -> float | None:
+    """Return samples a second of clip-retrieval's reader, mapper and writer, after its first batches."""
+    import open_clip
+
+    loader = types.ModuleType("all_clip")
+    model = types.SimpleNamespace(
+        encode_image=lambda x: encoder._model.encode_image(x.to(torch.bfloat16)).float(),
+        encode_text=lambda x: encoder._model.encode_text(x).float(),
+    )
+    transform = open_clip.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**encoder._model.visual.preprocess_cfg), is_train=False
+    )
+    loader.load_clip = lambda **_: (model, transform, encoder._tokenizer.wrapped)  # type: ignore[attr-defined]
+    sys.modules["all_clip"] = loader
+    try:
+        from clip_retrieval.clip_inference.mapper import ClipMapper
+        from clip_retrieval.clip_inference.reader import WebdatasetReader
+        from clip_retrieval.clip_inference.writer import NumpyWriter
+    except ImportError as error:
+        print(f"clip-retrieval is not here: {error}")
+        return None
+    reader = WebdatasetReader(
+        lambda urls: urls, transform, encoder._tokenizer.wrapped, [str(path) for path in shards],
+        batch_size, usable_cores(),
+    )  # fmt: skip
+    mapper = ClipMapper(True, True, False, False, "", False, "")
+    writer = NumpyWriter(0, str(home / "clip-retrieval"), True, True, False, 1)
+    times: list[tuple[float, int]] = []
+    for batch in reader:
+        writer(mapper(batch))
+        times.append((time.perf_counter(), len(batch["image_filename"])))
+    writer.flush()
+    head = max(1, len(times) // 5)
+    return sum(n for _, n in times[head:]) / (times[-1][0] - times[head - 1][0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--samples", type=int, default=60_000)
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--side", type=int, default=384, help="pixels of the JPEGs' sides")
+    parser.add_argument("--precision", default="bfloat16")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        pool = write_pool(home / "pool", args.samples // 3000, 3000, args.side)
+        shards = sorted(pool.glob("*.tar"))
+        path = weights(args.model, home)
+        spec = EncoderSpec(
+            model=args.model,
+            pretrained=str(path),
+            precision=args.precision,
+            batch_size=args.batch_size,
+            device="cuda",
+        )
+        encoder = Encoder.load(spec)
+        cores = usable_cores()
+        found: dict[str, Any] = {
+            "model": args.model,
+            "batch": args.batch_size,
+            "jpeg_kB": sum(shard.stat().st_size for shard in shards) / args.samples / 1000,
+            "bare_graph": bare(encoder),
+            "bare_eager": eager(encoder),
+            "copy_GB_s": copies(encoder),
+            "decode_1": decoding(encoder, shards, 1),
+            f"decode_{cores}": decoding(encoder, shards, cores),
+        }
+        found |= {f"pipeline_{name}": rate for name, rate in pipeline(args, pool, path, home).items()}
+        found["clip_retrieval"] = clip_retrieval(encoder, shards, args.batch_size, home)
+        limit = min(found["bare_graph"], found[f"decode_{cores}"])
+        found["of_bare"] = found["pipeline_steady"] / found["bare_graph"]
+        found["of_limit"] = found["pipeline_steady"] / limit
+        print(json.dumps({name: round(v, 3) if isinstance(v, float) else v for name, v in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
