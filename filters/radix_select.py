@@ -48,6 +48,13 @@ def ordered_bits(score: NDArray[np.floating[Any]]) -> NDArray[np.unsignedinteger
     return np.where(bits & sign, ~bits, bits | sign)
 
 
+def scores_of_bits(bits: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Return the float32 scores that `ordered_bits` turned into these integers."""
+    bits = bits.astype(np.uint32)
+    sign = np.uint32(1 << 31)
+    return np.where(bits & sign, bits ^ sign, ~bits).view(np.float32)
+
+
 def rank_digits(
     score: NDArray[np.floating[Any]], uid: Sequence[str] | NDArray[Any], n_digits: int
 ) -> NDArray[np.uint16]:

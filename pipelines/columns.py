@@ -24,7 +24,7 @@ import xxhash
 from pipelines.storage import Folder
 
 DECISIONS = "decisions"
-_OUTCOME = ("row", "weight", "reason", "problem", "detail")
+OUTCOME = ("row", "weight", "reason", "problem", "detail")
 _STAMP = b"curate"
 _FOOTER_READERS = 16  # footers are small and, on an object store, far away
 
@@ -100,7 +100,7 @@ class ColumnStore:
     def outcome(self, stage: str, shard: str) -> pa.Table:
         """Return `row` and those of `weight`, `reason`, `problem` and `detail` that a stage wrote."""
         with self._folder.open(_path(stage, shard)) as stream, pq.ParquetFile(stream) as file:
-            return file.read(columns=[name for name in _OUTCOME if name in file.schema_arrow.names])
+            return file.read(columns=[name for name in OUTCOME if name in file.schema_arrow.names])
 
     def stamp(self, stage: str, shard: str) -> Stamp | None:
         """Return the stamp of a column file; None when it is missing, damaged or not ours."""

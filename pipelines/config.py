@@ -20,6 +20,7 @@ from pydantic import (
 
 from filters.baselines import Baseline
 from filters.duplicates import Duplicates
+from filters.fuse import Fuse
 from filters.keep import Keep
 from filters.rules import Rules
 from filters.select import Select
@@ -50,6 +51,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "keep": Keep,
     "select": Select,
     "baseline": Baseline,
+    "fuse": Fuse,
 }
 """Every stage that a config can name, with its parameters."""
 
