@@ -197,22 +197,21 @@ def main() -> None:
         )
         encoder = Encoder.load(spec)
         cores = usable_cores()
-        found: dict[str, Any] = {
-            "model": args.model,
-            "batch": args.batch_size,
-            "jpeg_kB": sum(shard.stat().st_size for shard in shards) / args.samples / 1000,
-            "bare_graph": bare(encoder),
-            "bare_eager": eager(encoder),
-            "copy_GB_s": copies(encoder),
-            "decode_1": decoding(encoder, shards, 1),
-            f"decode_{cores}": decoding(encoder, shards, cores),
-        }
-        found |= {f"pipeline_{name}": rate for name, rate in pipeline(args, pool, path, home).items()}
-        found["clip_retrieval"] = clip_retrieval(encoder, shards, args.batch_size, home)
+        found: dict[str, Any] = {"model": args.model, "batch": args.batch_size}
+
+        def say(**rates: Any) -> None:
+            found.update({name: round(r, 3) if isinstance(r, float) else r for name, r in rates.items()})
+            print(json.dumps(found), flush=True)
+
+        say(jpeg_kB=sum(shard.stat().st_size for shard in shards) / args.samples / 1000)
+        say(bare_graph=bare(encoder), bare_eager=eager(encoder), copy_GB_s=copies(encoder))
+        say(decode_1=decoding(encoder, shards, 1))
+        say(**{f"decode_{cores}": decoding(encoder, shards, cores)})
+        say(**{f"pipeline_{name}": rate for name, rate in pipeline(args, pool, path, home).items()})
+        say(clip_retrieval=clip_retrieval(encoder, shards, args.batch_size, home))
         limit = min(found["bare_graph"], found[f"decode_{cores}"])
-        found["of_bare"] = found["pipeline_steady"] / found["bare_graph"]
-        found["of_limit"] = found["pipeline_steady"] / limit
-        print(json.dumps({name: round(v, 3) if isinstance(v, float) else v for name, v in found.items()}))
+        steady = found["pipeline_steady"]
+        say(of_bare=steady / found["bare_graph"], of_limit=steady / limit)
 
 
 if __name__ == "__main__":

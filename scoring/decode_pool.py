@@ -96,7 +96,8 @@ class DecodePool:
         for slot in range(_SLOTS):
             self._free.put(slot)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["scoring.decode_pool"])
+        # All that unpickling the arguments imports; else processes would start one behind the other.
+        context.set_forkserver_preload(["scoring.encoder"])
         arguments = (transform, tokenizer, layout, self.memory.name)
         self._pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=arguments)
         with no_main_module():  # as many calls as processes: all of them start now
