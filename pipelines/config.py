@@ -24,6 +24,7 @@ from filters.fuse import Fuse
 from filters.keep import Keep
 from filters.rules import Rules
 from filters.select import Select
+from filters.soft_cap import SoftCap
 from pipelines.engine import EngineConfig
 from pipelines.ingest import Limits
 from scoring.encoder_spec import EncoderSpec
@@ -52,6 +53,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "select": Select,
     "baseline": Baseline,
     "fuse": Fuse,
+    "soft_cap": SoftCap,
 }
 """Every stage that a config can name, with its parameters."""
 

@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from filters.duplicates import Duplicates
 from filters.fuse import Fuse
+from filters.soft_cap import SoftCap
 from pipelines.config import RunConfig, ScoreConfig
 from pipelines.errors import ConfigError
 from pipelines.stage import Stage
 from pipelines.stages.decide import Decide
 from pipelines.stages.duplicates import plan_duplicates
 from pipelines.stages.embed import Embed, encoder_identity
-from pipelines.stages.filter import plan_filter
+from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
 from pipelines.stages.score import plan_score
@@ -25,6 +26,7 @@ PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Duplicates: plan_duplicates,
     ScoreConfig: plan_score,
     Fuse: plan_fuse,
+    SoftCap: plan_seeded_filter,
 }
 """How each kind of stage is added to a plan, by its parameters' class; every other kind is a filter."""
 

@@ -114,3 +114,9 @@ def plan_filter(plan: Plan, filter: Filter, where: str) -> None:
     vectors = {name: plan.vectors(encoder, where) for name, encoder in filter.vectors.items()}
     sources = {name: plan.sources[name] for name in filter.columns if name not in vectors} | vectors
     plan.add(FilterStage(plan.unused_name(filter.kind), filter, plan.last, sources))
+
+
+def plan_seeded_filter(plan: Plan, filter: Any, where: str) -> None:
+    """Add a filter that draws at random, by the run's seed unless it has one of its own."""
+    seed = plan.config.seed if filter.seed is None else filter.seed
+    plan_filter(plan, filter.model_copy(update={"seed": seed}), where)
