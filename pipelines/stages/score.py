@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import ScoreConfig
 from pipelines.stage import ShardColumns, Stage
-from scoring.clip_score import clip_score
+from scoring import clip_score
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan

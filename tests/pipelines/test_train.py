@@ -24,7 +24,7 @@ from pipelines.train_config import TrainConfig
 from pipelines.train_data import rows_of_step
 from pipelines.train_output import CHECKPOINT, LOG, WEIGHTS
 from pipelines.train_step import augmented, contrastive_loss, learning_rate
-from scoring.clip_score import clip_score
+from scoring import clip_score
 from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderSpec
 from tests.making import sample, write_pool, write_shard

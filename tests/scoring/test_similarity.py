@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scoring.clip_score import clip_score
+from scoring import clip_score
 
 
 def test_agrees_with_float64_over_block_borders() -> None:
