@@ -25,7 +25,7 @@ from filters.datacomp_rules import (
     nearest_centroid,
 )
 from filters.keep import Keep
-from filters.language import in_languages, load_model
+from filters.language_id import in_languages, load_model
 
 LAION_THRESHOLD = 0.28  # the published program's; its page says 0.25
 Name = Literal[

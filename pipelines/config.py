@@ -20,11 +20,12 @@ from pydantic import (
 
 from filters.baselines import Baseline
 from filters.duplicates import Duplicates
-from filters.fuse import Fuse
+from filters.fusion import Fuse
 from filters.keep import Keep
+from filters.repeats import Repeats
 from filters.rules import Rules
 from filters.select import Select
-from filters.soft_cap import SoftCap
+from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
 from pipelines.ingest import Limits
 from scoring.encoder_spec import EncoderSpec
@@ -54,6 +55,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "baseline": Baseline,
     "fuse": Fuse,
     "soft_cap": SoftCap,
+    "repeats": Repeats,
 }
 """Every stage that a config can name, with its parameters."""
 

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from filters.duplicates import Duplicates
-from filters.fuse import Fuse
-from filters.soft_cap import SoftCap
+from filters.fusion import Fuse
+from filters.repeats import Repeats
+from filters.soft_cap_sampling import SoftCap
 from pipelines.config import RunConfig, ScoreConfig
 from pipelines.errors import ConfigError
 from pipelines.stage import Stage
@@ -20,6 +21,7 @@ from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
+from pipelines.stages.repeats import plan_repeats
 from pipelines.stages.score import plan_score
 
 PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
@@ -27,6 +29,7 @@ PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     ScoreConfig: plan_score,
     Fuse: plan_fuse,
     SoftCap: plan_seeded_filter,
+    Repeats: plan_repeats,
 }
 """How each kind of stage is added to a plan, by its parameters' class; every other kind is a filter."""
 

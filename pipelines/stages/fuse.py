@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from filters.fuse import Fuse
+from filters.fusion import Fuse
 from pipelines.columns import OUTCOME
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.stage import Pool, ShardColumns, Stage

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from filters.fuse import M_FLYT, SCALES, Fuse, fuse, min_max, rank, z_score
+from filters.fusion import M_FLYT, SCALES, Fuse, fuse, min_max, rank, z_score
 from filters.radix_select import ordered_bits, scores_of_bits
 from tests.passes import cut, final_state
 

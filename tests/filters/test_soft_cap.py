@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from filters.soft_cap import SoftCap, soft_cap, soft_cap_mean
+from filters.soft_cap_sampling import SoftCap, soft_cap, soft_cap_mean
 from tests.passes import cut, decide
 
 VECTORS = Path(__file__).parent / "vectors" / "soft_cap"

@@ -1,0 +1,126 @@
+"""Captions and images that stand too often, over the whole pool, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from filters.base import drop_first_reason
+from filters.repeats import Repeats, repeat_keys, too_frequent
+from pipelines.columns import digest
+from pipelines.errors import ConfigError
+from pipelines.regroup import read_group, write_groups
+from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.storage import Folder
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+KEYS_PER_PART = 1_000_000
+
+
+@dataclass(frozen=True)
+class RepeatsStage(Stage):
+    """Drops every sample whose caption or image stands too often.
+
+    The keys of the pool are shuffled into parts of about a million, so that equal ones meet in one part. Each
+    part keeps the keys that stand too often in a file, and a shard looks its own up part by part.
+    """
+
+    stage_name: str
+    config: Repeats
+    gate: str
+    sources: Mapping[str, str]
+    keys_per_part: int = KEYS_PER_PART
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The gate, and the stages that made the columns."""
+        return tuple(dict.fromkeys([self.gate, *self.sources.values()]))
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return how often captions and images may stand."""
+        return self.config.model_dump()
+
+    def summarize(self, pool: Pool) -> Any:
+        """Write the keys that stand too often, part by part; return where, and a hash of what is in them."""
+        n_parts = max(1, -(-pool.n_survivors[self.gate] // self.keys_per_part))
+        shuffle = partial(self._shuffle, folder=pool.workspace, n_parts=n_parts)
+        for _ in pool.map_shards(shuffle):
+            pass
+        names = [_shuffled(shard.name) for shard in pool.shards]
+        count = partial(self._count, folder=pool.workspace, names=names)
+        digests = dict(pool.run_tasks(count, range(n_parts)))
+        for name in names:
+            pool.workspace.remove(name)
+        return {"keys": pool.workspace.url, "digests": [digests[part] for part in range(n_parts)]}
+
+    def _keys(self, columns: ShardColumns) -> tuple[NDArray[np.int32], dict[str, NDArray[np.uint64]]]:
+        table = columns.survivors(self.gate, self.sources)
+        keys = {reason: repeat_keys(table, reason) for reason in self.config.limits}
+        return table["row"].to_numpy(), keys
+
+    def _shuffle(self, columns: ShardColumns, *, folder: Folder, n_parts: int) -> None:
+        _, keys = self._keys(columns)
+        kinds = [np.full(len(own), kind, np.int8) for kind, own in enumerate(keys.values())]
+        key = np.concatenate(list(keys.values()))
+        table = pa.table({"key": key, "kind": np.concatenate(kinds)})
+        write_groups(folder, _shuffled(columns.shard.name), table, _part_of(key, n_parts), n_parts)
+
+    def _count(self, part: int, *, folder: Folder, names: Sequence[str]) -> tuple[int, str]:
+        table = pa.concat_tables(rows for _, rows in read_group(folder, names, [part]))
+        key, kind = table["key"].to_numpy(), table["kind"].to_numpy()
+        limits = enumerate(self.config.limits.values())
+        found = [too_frequent(key[kind == number], most) for number, most in limits]
+        kinds = [np.full(len(keys), number, np.int8) for number, keys in enumerate(found)]
+        frequent = pa.table({"key": np.concatenate(found), "kind": np.concatenate(kinds)})
+        with folder.create(_frequent(part)) as stream:
+            pq.write_table(frequent, stream)
+        return part, digest(frequent)
+
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return the weight and the reason of every sample that comes through the gate."""
+        rows, keys = self._keys(columns)
+        masks = [(reason, np.zeros(len(rows), bool)) for reason in keys]
+        folder = Folder(summary["keys"])
+        for part in range(len(summary["digests"])):
+            with folder.open(_frequent(part)) as stream:
+                table = pq.read_table(stream)
+            for kind, (reason, mask) in enumerate(masks):
+                mask |= np.isin(keys[reason], table["key"].to_numpy()[table["kind"].to_numpy() == kind])
+        decision = drop_first_reason(masks, len(rows))
+        weight = pa.array(decision.weight, pa.int32())
+        return pa.table({"row": pa.array(rows, pa.int32()), "weight": weight, "reason": decision.reason})
+
+
+def plan_repeats(plan: Plan, parameters: Repeats, where: str) -> None:
+    """Add the search for what stands too often to a plan."""
+    columns = ("uid", *parameters.columns)
+    if missing := [name for name in columns if name not in plan.sources]:
+        raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
+    sources = {name: plan.sources[name] for name in columns}
+    plan.add(RepeatsStage(plan.unused_name("repeats"), parameters, plan.last, sources))
+
+
+def _part_of(key: NDArray[np.uint64], n_parts: int) -> NDArray[np.int64]:
+    return (key % np.uint64(n_parts)).astype(np.int64)
+
+
+def _shuffled(shard: str) -> str:
+    return f"keys/{shard}.arrow"
+
+
+def _frequent(part: int) -> str:
+    return f"{part:05d}.parquet"
