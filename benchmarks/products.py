@@ -55,7 +55,9 @@ def load(name: str) -> Pairs:
         image = next((parts[s] for s in ("jpg", "png", "webp") if s in parts), None)
         facts = json.loads(parts.get("json", b"{}"))
         if image is not None and "txt" in parts:
-            rows.append((facts["uid"], image, parts["txt"].decode("utf-8", "replace"), facts.get("label", "")))
+            rows.append(
+                (facts["uid"], image, parts["txt"].decode("utf-8", "replace"), facts.get("label", ""))
+            )
     return Pairs(*(list(column) for column in zip(*rows, strict=True)))
 
 

@@ -15,7 +15,6 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
 from filters.baselines import Baseline
@@ -28,22 +27,12 @@ from filters.select import Select
 from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
 from pipelines.ingest import Limits
+from pipelines.score_config import SCORES, ScoreConfig
 from scoring.encoder_spec import EncoderSpec
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ScoreConfig(_Strict):
-    """Which score to compute; `score: clip` for short."""
-
-    name: Literal["clip"] = Field(description="clip: the dot product of a sample's image and text vectors")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
 
 STAGES: dict[str, type[BaseModel]] = {
@@ -120,11 +109,22 @@ def _parse_stage(number: int, entry: Any) -> dict[str, BaseModel]:
         return entry
     if kind not in STAGES:
         raise ValueError(f"stage {number}: there is no stage {kind!r}; there are {', '.join(STAGES)}")
+    model = STAGES[kind]
+    if model is ScoreConfig:
+        parameters = {"name": parameters} if isinstance(parameters, str) else parameters
+        model = _score(number, parameters)
     try:
-        return {kind: STAGES[kind].model_validate({} if parameters is None else parameters)}
+        return {kind: model.model_validate({} if parameters is None else parameters)}
     except ValidationError as error:
-        problems = "; ".join(explain(error, STAGES[kind]))
+        problems = "; ".join(explain(error, model))
         raise ValueError(f"stage {number} ({kind}): {problems}") from None
+
+
+def _score(number: int, parameters: Any) -> type[ScoreConfig]:
+    name = parameters.get("name") if isinstance(parameters, dict) else None
+    if name not in SCORES:
+        raise ValueError(f"stage {number} (score): there is no score {name!r}; there are {', '.join(SCORES)}")
+    return SCORES[name]
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

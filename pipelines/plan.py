@@ -12,8 +12,9 @@ from filters.duplicates import Duplicates
 from filters.fusion import Fuse
 from filters.repeats import Repeats
 from filters.soft_cap_sampling import SoftCap
-from pipelines.config import RunConfig, ScoreConfig
+from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
+from pipelines.score_config import NormSim, SClipLoss, Similarity
 from pipelines.stage import Stage
 from pipelines.stages.decide import Decide
 from pipelines.stages.duplicates import plan_duplicates
@@ -22,11 +23,14 @@ from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
 from pipelines.stages.repeats import plan_repeats
-from pipelines.stages.score import plan_score
+from pipelines.stages.s_clip_loss import plan_s_clip_loss
+from pipelines.stages.score import plan_norm_sim, plan_similarity
 
 PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Duplicates: plan_duplicates,
-    ScoreConfig: plan_score,
+    Similarity: plan_similarity,
+    NormSim: plan_norm_sim,
+    SClipLoss: plan_s_clip_loss,
     Fuse: plan_fuse,
     SoftCap: plan_seeded_filter,
     Repeats: plan_repeats,

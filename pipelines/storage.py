@@ -176,7 +176,8 @@ def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     last = max(offset + size for offset, size in ranges)
     wanted = sum(size for _, size in ranges)
     if last - first > _WASTE * wanted:
-        found: list[bytes] = fs.cat_ranges([path] * len(ranges), *zip(*((o, o + s) for o, s in ranges), strict=True))
+        starts, ends = zip(*((offset, offset + size) for offset, size in ranges), strict=True)
+        found: list[bytes] = fs.cat_ranges([path] * len(ranges), starts, ends)
     else:
         stretch = fs.cat_file(path, start=first, end=last)
         found = [stretch[offset - first : offset - first + size] for offset, size in ranges]

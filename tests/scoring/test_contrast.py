@@ -50,9 +50,8 @@ def test_a_perfect_pair_alone_scores_zero_and_nobody_more() -> None:
     image = unit(30, 64, 0)
     found = s_clip_loss(image, image, temperature=0.01, partitions=[[np.array([n]) for n in range(30)]])
     np.testing.assert_allclose(found, 0, atol=1e-6)
-    assert (
-        s_clip_loss(image, unit(30, 64, 1), temperature=0.07, partitions=[equal_batches(30, 10, seed=1)]) < 0
-    ).all()
+    batches = equal_batches(30, 10, seed=1)
+    assert (s_clip_loss(image, unit(30, 64, 1), temperature=0.07, partitions=[batches]) < 0).all()
 
 
 @given(n=st.integers(0, 300), size=st.integers(1, 120), seed=st.integers(0, 5))
