@@ -1,9 +1,10 @@
-"""The shop photos of the development data as arrays, with a part of the captions shuffled; trainings that last."""
+"""The development data as arrays, with a part of the captions shuffled; trainings that last."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,9 +56,8 @@ def load(name: str) -> Pairs:
         image = next((parts[s] for s in ("jpg", "png", "webp") if s in parts), None)
         facts = json.loads(parts.get("json", b"{}"))
         if image is not None and "txt" in parts:
-            rows.append(
-                (facts["uid"], image, parts["txt"].decode("utf-8", "replace"), facts.get("label", ""))
-            )
+            caption = parts["txt"].decode("utf-8", "replace")
+            rows.append((facts["uid"], image, caption, facts.get("label", "")))
     return Pairs(*(list(column) for column in zip(*rows, strict=True)))
 
 
@@ -112,7 +112,9 @@ def vectors(work: Path, network: str, pairs: Pairs) -> tuple[NDArray[np.float32]
         encoder = Encoder.load(EncoderSpec(model=f"local-dir:{network}", device="cpu"))
         found = encoder.encode(zip(pairs.image, pairs.caption, strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, image=found.image, text=found.text)
+        whole = path.with_suffix(f".{os.getpid()}.npz")  # two processes may want the same
+        np.savez(whole, image=found.image, text=found.text)
+        whole.replace(path)
     with np.load(path) as stored:
         return stored["image"].astype(np.float32), stored["text"].astype(np.float32)
 
