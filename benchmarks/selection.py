@@ -1,7 +1,7 @@
 """Selecting from a million scores in memory, against numpy sorting the same scores.
 
-What is selected or fused goes through the passes that a run makes, in shards of 10,000 samples, so the figures
-hold the cost of merging; reading columns from disk is left out.
+What is selected or fused goes through the passes that a run makes, in shards of 10,000 samples, so the
+figures hold the cost of merging; reading columns from disk is left out.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ What needs ImageNet, WordNet or another language detector is given by the user: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from filters.datacomp_rules import (
 )
 from filters.keep import Keep
 from filters.language_id import in_languages, load_model
+from filters.loading import once_per_content
 
 LAION_THRESHOLD = 0.28  # the published program's; its page says 0.25
 Name = Literal[
@@ -185,7 +187,7 @@ class Baseline(PoolFilter):
         return nearest_centroid(table["image"].combine_chunks(), load_centroids(self.centroids))
 
 
-@lru_cache(maxsize=4)
+@once_per_content
 def load_entities(path: str) -> frozenset[str]:
     """Return the words of a file, one a line, in small letters.
 
@@ -194,14 +196,17 @@ def load_entities(path: str) -> frozenset[str]:
     ValueError
         When it holds none.
     """
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123
-        words = frozenset(line.strip().lower() for line in stream) - {""}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from None
+    words = frozenset(line.strip().lower() for line in lines) - {""}
     if not words:
         raise ValueError(f"{path} holds no words: give one a line")
     return words
 
 
-@lru_cache(maxsize=2)
+@once_per_content
 def load_centroids(path: str) -> NDArray[np.float32]:
     """Return the centroids of a .npy, shape (clusters, width).
 
@@ -218,7 +223,7 @@ def load_centroids(path: str) -> NDArray[np.float32]:
     return found.astype(np.float32)
 
 
-@lru_cache(maxsize=2)
+@once_per_content
 def load_numbers(path: str) -> NDArray[np.int64]:
     """Return the numbers of a .npy, shape (n,).
 

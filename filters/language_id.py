@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.loading import once_per_content
+
 
 class Language(NamedTuple):
     """An ISO 639 code, and the model's probability of it."""
@@ -66,7 +68,7 @@ def in_languages(
     return found
 
 
-@cache
+@once_per_content
 def load_model(path: str) -> Callable[[str], Language | None]:
     """Return the language detector of a fastText model file.
 

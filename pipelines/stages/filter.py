@@ -71,7 +71,10 @@ class FilterStage(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the weight and the reason of every sample that comes through the gate."""
         table = columns.survivors(self.gate, self._columns)
-        decision = self.filter.decide(table, summary)
+        try:
+            decision = self.filter.decide(table, summary)
+        except ValueError as error:
+            raise StoppedError(f"{self.name}: {error}") from error
         return pa.table(
             {
                 "row": table["row"],

@@ -200,6 +200,12 @@ def test_a_list_without_words_is_refused(tmp_path: Path, content: bytes) -> None
         Baseline(name="text_based", entities=str(path)).check()
 
 
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"words.txt is no text in UTF-8"):
+        Baseline(name="text_based", entities=str(tmp_path / "words.txt")).check()
+
+
 def test_a_file_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lid.bin").write_bytes(b"no model")
     with pytest.raises(ValueError, match="no fastText model"):

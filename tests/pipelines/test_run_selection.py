@@ -19,7 +19,7 @@ from pipelines.errors import ConfigError, StoppedError
 from pipelines.plan import plan
 from pipelines.stages.repeats import RepeatsStage
 from tests.making import picture, sample, write_encoder, write_pool, write_shard
-from tests.pools import config, manifest, result_bytes
+from tests.pools import config, manifest, result_bytes, write_config
 
 FUSED = [{"score": "clip"}, {"fuse": {"as": "mixed", "of": {"clip": 2}}}]
 DRAWN = [*FUSED, {"soft_cap": {"by": "mixed", "total": 3.0, "alpha": 0.3}}]
@@ -198,3 +198,56 @@ def test_a_file_counts_by_what_is_in_it_not_by_where_it_lies(tmp_path: Path) -> 
         assert str(path) not in json.dumps(runs[-1])
     assert runs[0] == runs[1]
     assert runs[0]["config"] != runs[2]["config"]
+
+
+def test_a_changed_file_is_noticed_and_an_untouched_one_is_not(tmp_path: Path) -> None:
+    pool, words = write_pool(tmp_path / "pool"), tmp_path / "words.txt"
+    part = {"baseline": {"name": "text_based", "entities": str(words)}}
+    content = config(pool, tmp_path, stages=[{"select": {"all": [part]}}])
+    new: list[int] = []
+    for text in ("picture", "picture", "3"):
+        words.write_text(text)
+        watch = new.append
+        result = run(content, on_event=lambda e, w=watch: is_select(e) and w(e["new"]))  # type: ignore[misc]
+    assert new == [3, 0, 3]
+    assert result.kept == 1
+
+
+def is_select(event: dict[str, Any]) -> bool:
+    return bool(event["event"] == "stage_done" and event["stage"] == "select")
+
+
+def test_files_may_lie_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("picture")
+    part = {"baseline": {"name": "text_based", "entities": "words.txt"}}
+    content = config(write_pool(tmp_path / "pool"), tmp_path, stages=[{"select": {"any": [part]}}])
+    assert run(write_config(tmp_path / "curate.yaml", content)).kept == 24
+
+
+def test_images_are_clustered_by_the_runs_own_vectors(tmp_path: Path, pool: Path, model: str) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "centroids.npy", centroids := rng.normal(size=(4, 16)))
+    np.save(tmp_path / "targets.npy", np.array([1, 3]))
+    images = {
+        "name": "image_based",
+        "centroids": str(tmp_path / "centroids.npy"),
+        "target_centroids": str(tmp_path / "targets.npy"),
+    }
+    result = run(scored(pool, tmp_path, model, [{"score": "clip"}, {"baseline": images}]))
+    vectors = np.stack(columns(tmp_path, "columns/embed").image).astype(np.float32)
+    near = np.isin((vectors @ centroids.T.astype(np.float32)).argmax(1), [1, 3])
+    reasons = columns(tmp_path, "columns/baseline").reason
+    assert (reasons == "far_from_target").tolist() == (~near).tolist()
+    assert result.kept == (near & reasons.isna()).sum()
+
+
+def test_centroids_of_another_width_stop_the_run(tmp_path: Path, pool: Path, model: str) -> None:
+    np.save(tmp_path / "centroids.npy", np.eye(3))
+    np.save(tmp_path / "targets.npy", np.array([0]))
+    images = {
+        "name": "image_based",
+        "centroids": str(tmp_path / "centroids.npy"),
+        "target_centroids": str(tmp_path / "targets.npy"),
+    }
+    with pytest.raises(StoppedError, match="16 wide and the centroids 3"):
+        run(scored(pool, tmp_path, model, [{"score": "clip"}, {"baseline": images}]))
