@@ -1,0 +1,156 @@
+"""Quotas are the exact optimum: the stored vectors to the integer, and a certificate on anything else."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters.density import allocate, between_clusters, complexity, quotas
+from filters.quotas import project, scale, whole_numbers
+
+VECTORS = Path(__file__).parent / "vectors" / "density"
+PROBLEMS = sorted(path.stem for path in VECTORS.glob("syn*.npz"))
+
+
+def stored(name: str) -> dict[str, np.ndarray]:
+    with np.load(VECTORS / f"{name}.npz") as found:
+        return dict(found)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_stored_problems(name: str) -> None:
+    case = stored(name)
+    low, high, total = case["lb"].astype(np.int64), case["ub"].astype(np.int64), int(case["M"])
+    np.testing.assert_allclose(project(case["b"], low, high, total), case["exact_x"], atol=1e-6 * high.max())
+    counts = whole_numbers(case["b"], low, high, total)
+    np.testing.assert_array_equal(counts, case["exact_int_N"])
+    assert np.abs(case["authors_N"] - counts).sum() / total < 5e-3
+
+
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if "cb0.0" in name])
+def test_quotas_from_distances(name: str) -> None:
+    case = stored(name)
+    found = quotas(
+        case["d_inter"],
+        case["d_intra"],
+        case["sizes"],
+        int(case["M"]),
+        temperature=float(case["tau"]),
+        floor=0,
+    )
+    assert found.dtype == np.int64
+    assert found.sum() == case["M"]
+    assert np.abs(found - case["exact_int_N"]).max() <= 2  # the stored targets come from float32
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_stored_edge_cases(number: int) -> None:
+    case = {k.split("_", 1)[1]: v for k, v in stored("edge_cases").items() if k.startswith(f"case{number}_")}
+    low, high, total = case["lb"].astype(np.int64), case["ub"].astype(np.int64), int(case["M"])
+    np.testing.assert_allclose(project(case["b"], low, high, total), case["exact_x"], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(whole_numbers(case["b"], low, high, total), case["exact_int_N"])
+
+
+problem = st.integers(1, 12).flatmap(
+    lambda k: st.tuples(
+        st.lists(st.floats(-50, 200), min_size=k, max_size=k),
+        st.lists(st.integers(0, 5), min_size=k, max_size=k),
+        st.lists(st.integers(0, 60), min_size=k, max_size=k),
+        st.floats(0, 1),
+    )
+)
+
+
+@given(problem)
+def test_no_exchange_of_one_sample_would_be_better(
+    case: tuple[list[float], list[int], list[int], float],
+) -> None:
+    target, low = np.array(case[0]), np.array(case[1])
+    high = low + np.array(case[2])
+    total = int(low.sum() + round(case[3] * (high - low).sum()))
+    counts = whole_numbers(target, low, high, total)
+    assert counts.sum() == total
+    assert (low <= counts).all()
+    assert (counts <= high).all()
+    excess = counts - target
+    if (counts > low).any() and (counts < high).any():
+        assert excess[counts > low].max() - excess[counts < high].min() <= 1 + 1e-6
+    assert np.abs(counts - project(target, low, high, total)).max() < 1 + 1e-6
+
+
+def test_equal_to_trying_everything() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        k = int(rng.integers(2, 5))
+        low, high = rng.integers(0, 2, k), rng.integers(2, 6, k)
+        total = int(rng.integers(low.sum(), high.sum() + 1))
+        target = rng.normal(2, 3, k)
+        every = itertools.product(*(range(a, b + 1) for a, b in zip(low, high, strict=True)))
+        best = min(((np.array(n) - target) ** 2).sum() for n in every if sum(n) == total)
+        found = ((whole_numbers(target, low, high, total) - target) ** 2).sum()
+        assert found == pytest.approx(best, abs=1e-9)
+
+
+def test_proportional_filling_keeps_the_ratios_of_those_that_are_not_full() -> None:
+    sizes = np.array([1000, 1000, 5])
+    found = allocate([1, 1, 1], [0.1, 0.2, 0.5], sizes, 400, fill="proportional")
+    assert found.quota.sum() == 400
+    assert found.quota[2] == 5
+    assert found.full.tolist() == [False, False, True]
+    assert found.quota[1] / found.quota[0] == pytest.approx(np.exp(1), rel=0.01)
+    assert scale([1.0, 3.0], [0, 0], [10, 10], 8) == pytest.approx(2)
+
+
+def test_empty_clusters_keep_nothing_whatever_their_distances() -> None:
+    found = quotas([np.nan, 0.2, 0.3], [np.nan, 0.2, 0.3], [0, 10, 10], 7)
+    assert found[0] == 0
+    assert found.sum() == 7
+
+
+def test_one_cluster_and_identical_embeddings() -> None:
+    assert quotas([0.0], [0.0], [9], 4).tolist() == [4]
+    assert quotas(np.zeros(3), np.zeros(3), [5, 5, 5], 7).tolist() == [3, 2, 2]
+    assert between_clusters(np.eye(1, 3), [5]).tolist() == [0]
+    assert between_clusters(np.ones((3, 1)), [5, 5, 5]).tolist() == [0, 0, 0]
+
+
+def test_fewer_clusters_than_neighbours_means_all_others() -> None:
+    centroids = np.eye(3)
+    np.testing.assert_allclose(between_clusters(centroids, [1, 1, 1], neighbours=20), 1)
+    np.testing.assert_allclose(between_clusters(centroids, [1, 0, 1], neighbours=20), [1, 0, 1])
+
+
+def test_the_nearest_others_leave_out_oneself_even_where_two_coincide() -> None:
+    centroids = np.array([[1.0, 0], [1, 0], [0, 1]])
+    np.testing.assert_allclose(between_clusters(centroids, [1, 1, 1], neighbours=1), [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: quotas([0.1] * 3, [0.1] * 3, [5, 5, 5], 2), "can't keep 2 samples: 3 clusters .* need 3"),
+        (lambda: quotas([0.1], [0.1], [5], 6), "all together they have 5"),
+        (lambda: quotas([np.nan, 1], [0.1, 1], [5, 5], 6), "complexity of cluster 0 is not a number"),
+        (lambda: quotas([0.1], [0.1], [5], 3, temperature=0), "temperature is 0"),
+        (lambda: project([1], [2], [1], 1), "lower bound is above the upper one in group 0"),
+        (lambda: project([1, np.inf], [0, 0], [1, 1], 1), "target is not finite in group 1"),
+        (
+            lambda: project([1, 2], [0, 0], [1, 1], 3),
+            "a total of 3 can't be had: .* 0 and the upper ones to 2",
+        ),
+        (lambda: project([1, 2], [0], [1, 1], 3), "should be alike"),
+        (lambda: scale([1, 0], [0, 0], [1, 1], 1), "targets above 0; the least is 0"),
+    ],
+)
+def test_what_can_not_be_is_said_with_the_numbers(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
+
+
+def test_complexity_is_the_product() -> None:
+    np.testing.assert_allclose(complexity([0.2, 0.5], [0.4, 0.1]), [0.08, 0.05])
