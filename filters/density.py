@@ -56,26 +56,7 @@ def quotas(
     floor: int = 1,
     fill: Fill = "additive",
 ) -> NDArray[np.int64]:
-    """Return how many samples each cluster keeps, int64 of shape (k,), `keep` in all; see `allocate`."""
-    allocation = allocate(d_inter, d_intra, sizes, keep, temperature=temperature, floor=floor, fill=fill)
-    return allocation.quota
-
-
-def allocate(
-    d_inter: ArrayLike,
-    d_intra: ArrayLike,
-    sizes: ArrayLike,
-    keep: int,
-    *,
-    temperature: float = 0.1,
-    floor: int = 1,
-    fill: Fill = "additive",
-) -> Allocation:
-    """Return the quotas of density-based pruning with what led to them.
-
-    A cluster's target is `keep` times the softmax of complexity over temperature (section 3.2). The quotas
-    are the whole numbers nearest to the targets, in the sum of squares, between the floor and the cluster's
-    size.
+    """Return how many samples each cluster keeps, int64 of shape (k,), `keep` in all; see `allocate`.
 
     Parameters
     ----------
@@ -92,6 +73,31 @@ def allocate(
     fill
         Where the targets of full clusters go: `additive`, to all others alike, as in the paper, or
         `proportional` to the others' targets.
+
+    Raises
+    ------
+    ValueError
+        When distances are not finite or the total can't be had; the message holds the numbers.
+    """
+    allocation = allocate(d_inter, d_intra, sizes, keep, temperature=temperature, floor=floor, fill=fill)
+    return allocation.quota
+
+
+def allocate(
+    d_inter: ArrayLike,
+    d_intra: ArrayLike,
+    sizes: ArrayLike,
+    keep: int,
+    *,
+    temperature: float = 0.1,
+    floor: int = 1,
+    fill: Fill = "additive",
+) -> Allocation:
+    """Return the quotas of density-based pruning with what led to them; for the parameters see `quotas`.
+
+    A cluster's target is `keep` times the softmax of complexity over temperature (section 3.2). The quotas
+    are the whole numbers nearest to the targets, in the sum of squares, between the floor and the cluster's
+    size.
 
     Raises
     ------

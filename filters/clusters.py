@@ -1,0 +1,144 @@
+"""Concept clusters: spherical k-means by FAISS, on a GPU where there is one."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+_ROWS = 4096  # vectors that are compared with all centroids at once
+_LARGEST_FOR_PRUNING = 500  # the best of five on 277 M samples (Abbas et al. 2024, arXiv 2401.04578)
+_SAMPLES_PER_CLUSTER = 200  # fewer, and a cluster's mean distance says little
+
+
+class Clusters(BaseModel):
+    """How a pool is cut into concept clusters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clusters: Literal["auto"] | int = Field(
+        "auto", description="how many, or auto: by the size of the pool; the reasoning is printed"
+    )
+    encoder: str | None = Field(
+        None, description="whose vectors: a name from `encoders`; without it, those of `encoder`"
+    )
+    of: Literal["image", "text"] = Field("image", description="which vectors")
+    iterations: int = Field(25, ge=1, description="of k-means, on the training sample")
+    points_per_centroid: int = Field(
+        256, ge=1, description="size of the training sample, in samples per cluster; the whole pool at most"
+    )
+    full_passes: int = Field(0, ge=0, description="further iterations of k-means over the whole pool")
+
+
+class Found(NamedTuple):
+    """Unit centroids, float32 of shape (k, d), and the mean similarity to them after each iteration."""
+
+    centroids: NDArray[np.float32]
+    similarity: list[float]
+
+
+def number_of_clusters(n_samples: int, purpose: Literal["pruning", "duplicates"]) -> tuple[int, str]:
+    """Return a number of clusters for a pool, and why."""
+    if purpose == "duplicates":
+        k = max(1, math.isqrt(n_samples))
+        return k, f"{k:,} clusters, the square root of {n_samples:,}: assigning costs what comparing does"
+    k = min(_LARGEST_FOR_PRUNING, max(1, n_samples // _SAMPLES_PER_CLUSTER))
+    if k == _LARGEST_FOR_PRUNING:
+        return k, f"{k} clusters, the paper's best on 277 M samples, for {n_samples:,}"
+    return k, f"{k} clusters for {n_samples:,} samples: about {_SAMPLES_PER_CLUSTER} in each"
+
+
+def spherical_kmeans(vectors: NDArray[np.float32], k: int, *, iterations: int = 25, seed: int = 0) -> Found:
+    """Return centroids of spherical k-means.
+
+    Parameters
+    ----------
+    vectors
+        Unit vectors, float32 of shape (n, d).
+    k
+        Number of clusters.
+    iterations
+        Of Lloyd's algorithm.
+    seed
+        Of the first centroids, which are vectors.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer vectors than clusters, or a number is not finite.
+    """
+    import faiss
+
+    n, d = vectors.shape
+    if not 1 <= k <= n:
+        raise ValueError(f"can't make {k:,} clusters of {n:,} vectors: ask for {n:,} at most")
+    if not np.isfinite(vectors).all():
+        raise ValueError("the vectors to be clustered hold numbers that are not finite")
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(_cores())  # a pool waits for its centroids: nothing else runs
+    try:
+        means = faiss.Kmeans(
+            d,
+            k,
+            niter=iterations,
+            seed=seed + 1,
+            spherical=True,
+            gpu=faiss.get_num_gpus() > 0,
+            min_points_per_centroid=1,
+            max_points_per_centroid=-(-n // k),  # all: the sample was drawn before
+        )
+        means.train(np.ascontiguousarray(vectors, np.float32))
+        centroids, objective = np.asarray(means.centroids), np.asarray(means.obj)
+    finally:
+        faiss.omp_set_num_threads(before)
+    return Found(normalised(centroids), (objective / n).tolist())
+
+
+def normalised(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return vectors of length 1, (n, d); one of length 0 stays."""
+    wide = np.asarray(vectors, np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    return (wide / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def assign(
+    vectors: NDArray[Any], centroids: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the nearest centroid of each vector and the similarity to it, both of shape (n,).
+
+    Parameters
+    ----------
+    vectors
+        Unit vectors, (n, d), float16 or wider.
+    centroids
+        Unit vectors, float32 of shape (k, d).
+    """
+    import torch
+
+    nearest = np.empty(len(vectors), np.int32)
+    similarity = np.empty(len(vectors), np.float32)
+    columns = torch.from_numpy(np.ascontiguousarray(centroids)).T
+    with torch.inference_mode():
+        for start in range(0, len(vectors), _ROWS):
+            block = torch.from_numpy(np.array(vectors[start : start + _ROWS], np.float32, copy=None))
+            best = (block @ columns).max(1)
+            similarity[start : start + _ROWS], nearest[start : start + _ROWS] = best.values, best.indices
+    return nearest, similarity
+
+
+def lloyd_sums(vectors: NDArray[Any], nearest: NDArray[np.integer[Any]], k: int) -> NDArray[np.float64]:
+    """Return the sum of the vectors of each cluster, float64 of shape (k, d)."""
+    sums = np.zeros((k, vectors.shape[1]), np.float64)
+    order = np.argsort(nearest, kind="stable")
+    inhabited, first = np.unique(nearest[order], return_index=True)
+    if len(order):
+        sums[inhabited] = np.add.reduceat(vectors[order].astype(np.float64), first, axis=0)
+    return sums
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
