@@ -11,7 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from filters.quotas import round_shares, scale, shift
+from filters.quotas import project, round_shares, scale, shift
+
+__all__ = ["Allocation", "allocate", "between_clusters", "complexity", "project", "quotas", "softmax"]
 
 Fill = Literal["additive", "proportional"]
 
@@ -105,9 +107,13 @@ def allocate(
         When distances are not finite or the total can't be had; the message holds the numbers.
     """
     size = np.asarray(sizes, np.int64)
+    c = complexity(d_inter, d_intra)
+    if c.shape != size.shape or c.ndim != 1:
+        raise ValueError(f"distances {c.shape} and sizes {size.shape} should be alike: (k,)")
+    if keep != int(keep):
+        raise ValueError(f"keep is {keep}, and should be a whole number of samples")
     inhabited = size > 0
     n = size[inhabited]
-    c = complexity(d_inter, d_intra)
     if not np.isfinite(c[inhabited]).all():
         bad = np.flatnonzero(inhabited & ~np.isfinite(c))
         raise ValueError(f"the complexity of cluster {', '.join(map(str, bad[:5]))} is not a number")
@@ -120,6 +126,10 @@ def allocate(
             f"{int(least.sum()):,}, and all together they have {int(n.sum()):,}"
         )
     target = keep * softmax(c[inhabited] / temperature)
+    if fill == "proportional" and len(target) and not target.min() > 0:
+        raise ValueError(
+            f"at temperature {temperature:g} some clusters' share is 0: raise it to fill in proportion"
+        )
     moved = (shift if fill == "additive" else scale)(target, least, n, keep)
     wanted = target + moved if fill == "additive" else target * moved
     allocation = Allocation(

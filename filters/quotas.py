@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,14 @@ def project(target: ArrayLike, lower: ArrayLike, upper: ArrayLike, total: float)
 def shift(target: ArrayLike, lower: ArrayLike, upper: ArrayLike, total: float) -> float:
     """Return the λ of `project`: by how much the parts that are not at a bound lie above their target."""
     b, low, high = _checked(target, lower, upper, total)
-    found = _crossing(low - b, high - b, np.ones(len(b)), total, low.sum())
-    free = (low < b + found) & (b + found < high)
-    if free.any():  # what the running sums rounded away
-        found += (total - np.clip(b + found, low, high).sum()) / free.sum()
-    return float(found)
+
+    def parts(moved: float) -> NDArray[np.float64]:
+        return np.clip(b + moved, low, high)
+
+    place = _last_not_above(np.concatenate([low - b, high - b]), parts, total)
+    free = (low <= b + place) & (b + place < high)
+    missing = total - parts(place).sum()
+    return float(place + missing / free.sum()) if free.any() else place
 
 
 def scale(target: ArrayLike, lower: ArrayLike, upper: ArrayLike, total: float) -> float:
@@ -53,7 +57,29 @@ def scale(target: ArrayLike, lower: ArrayLike, upper: ArrayLike, total: float) -
     b, low, high = _checked(target, lower, upper, total)
     if len(b) and b.min() <= 0:
         raise ValueError(f"proportional filling needs targets above 0; the least is {b.min():g}")
-    return float(_crossing(low / b, high / b, b, total, low.sum()))
+
+    def parts(moved: float) -> NDArray[np.float64]:
+        return np.clip(b * moved, low, high)
+
+    with np.errstate(over="ignore"):
+        place = _last_not_above(np.concatenate([low / b, high / b]), parts, total)
+        free = (low / b <= place) & (place < high / b)
+    missing = total - parts(place).sum()
+    return float(place + missing / b[free].sum()) if free.any() else place
+
+
+def _last_not_above(
+    places: NDArray[np.float64], parts: Callable[[float], NDArray[np.float64]], total: float
+) -> float:
+    """Return the last of the places, where parts begin and stop to grow, at which they add up to no more."""
+    if not len(places):
+        return 0.0
+    order = np.unique(places[np.isfinite(places)])
+    below, above = 0, len(order)  # the sum never falls, so halving finds the place
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (middle, above) if parts(order[middle]).sum() <= total else (below, middle)
+    return float(order[below])
 
 
 def whole_numbers(
@@ -86,27 +112,6 @@ def round_shares(
         counts[first] -= 1
         missing += len(first)
     return counts
-
-
-def _crossing(
-    rises: NDArray[np.float64],
-    stops: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    total: float,
-    start: float,
-) -> float:
-    """Return where a sum meets the total that starts at `start` and gains each slope between its places."""
-    places = np.concatenate([rises, stops])
-    changes = np.concatenate([slope, -slope])
-    order = np.argsort(places, kind="stable")
-    places, slopes = places[order], np.cumsum(changes[order])
-    if not len(places):
-        return 0.0
-    sums = start + np.concatenate([[0.0], np.cumsum(slopes[:-1] * np.diff(places))])
-    last = int(np.searchsorted(sums, total, side="right")) - 1
-    last = min(max(last, 0), len(places) - 1)
-    rate = slopes[last] if last < len(places) - 1 else 0.0
-    return float(places[last] + ((total - sums[last]) / rate if rate > 1e-9 * slope.max() else 0.0))
 
 
 def _checked(

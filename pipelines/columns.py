@@ -134,4 +134,9 @@ def digest(table: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return xxhash.xxh3_128_hexdigest(memoryview(sink.getvalue()))
+    return bytes_digest(memoryview(sink.getvalue()))
+
+
+def bytes_digest(data: bytes | memoryview) -> str:
+    """Return a hash of bytes."""
+    return xxhash.xxh3_128_hexdigest(data)

@@ -18,9 +18,11 @@ from pydantic import (
 )
 
 from filters.baselines import Baseline
+from filters.clusters import Clusters
 from filters.duplicates import Duplicates
 from filters.fusion import Fuse
 from filters.keep import Keep
+from filters.prune import Prune
 from filters.repeats import Repeats
 from filters.rules import Rules
 from filters.select import Select
@@ -45,6 +47,8 @@ STAGES: dict[str, type[BaseModel]] = {
     "fuse": Fuse,
     "soft_cap": SoftCap,
     "repeats": Repeats,
+    "cluster": Clusters,
+    "prune": Prune,
 }
 """Every stage that a config can name, with its parameters."""
 

@@ -8,20 +8,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from filters.clusters import Clusters
 from filters.duplicates import Duplicates
 from filters.fusion import Fuse
+from filters.prune import Prune
 from filters.repeats import Repeats
 from filters.soft_cap_sampling import SoftCap
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.score_config import NormSim, SClipLoss, Similarity
 from pipelines.stage import Stage
+from pipelines.stages.cluster import plan_cluster
 from pipelines.stages.decide import Decide
 from pipelines.stages.duplicates import plan_duplicates
 from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
+from pipelines.stages.prune import plan_prune
 from pipelines.stages.repeats import plan_repeats
 from pipelines.stages.s_clip_loss import plan_s_clip_loss
 from pipelines.stages.score import plan_norm_sim, plan_similarity
@@ -34,6 +38,8 @@ PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Fuse: plan_fuse,
     SoftCap: plan_seeded_filter,
     Repeats: plan_repeats,
+    Clusters: plan_cluster,
+    Prune: plan_prune,
 }
 """How each kind of stage is added to a plan, by its parameters' class; every other kind is a filter."""
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.density import allocate, between_clusters, complexity, quotas
-from filters.quotas import project, scale, whole_numbers
+from filters.density import allocate, between_clusters, complexity, project, quotas
+from filters.quotas import scale, whole_numbers
 
 VECTORS = Path(__file__).parent / "vectors" / "density"
 PROBLEMS = sorted(path.stem for path in VECTORS.glob("syn*.npz"))
@@ -106,6 +106,22 @@ def test_proportional_filling_keeps_the_ratios_of_those_that_are_not_full() -> N
     assert scale([1.0, 3.0], [0, 0], [10, 10], 8) == pytest.approx(2)
 
 
+@pytest.mark.parametrize("temperature", [0.003, 0.01, 0.03, 0.1, 1.0])
+def test_proportional_filling_holds_at_any_temperature(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    d_inter, d_intra = rng.uniform(0.3, 0.9, 50), rng.uniform(0.2, 0.8, 50)
+    found = allocate(
+        d_inter, d_intra, np.full(50, 1000), 25_000, temperature=temperature, fill="proportional"
+    )
+    low, high = -50.0, 400.0  # of log α
+    for _ in range(200):
+        middle = (low + high) / 2
+        total = np.clip(np.exp(np.log(found.target) + middle), 1, 1000).sum()
+        low, high = (middle, high) if total <= 25_000 else (low, middle)
+    expected = np.clip(np.exp(np.log(found.target) + low), 1, 1000)
+    assert np.abs(found.quota - expected).max() < 1 + 1e-6
+
+
 def test_empty_clusters_keep_nothing_whatever_their_distances() -> None:
     found = quotas([np.nan, 0.2, 0.3], [np.nan, 0.2, 0.3], [0, 10, 10], 7)
     assert found[0] == 0
@@ -137,6 +153,12 @@ def test_the_nearest_others_leave_out_oneself_even_where_two_coincide() -> None:
         (lambda: quotas([0.1], [0.1], [5], 6), "all together they have 5"),
         (lambda: quotas([np.nan, 1], [0.1, 1], [5, 5], 6), "complexity of cluster 0 is not a number"),
         (lambda: quotas([0.1], [0.1], [5], 3, temperature=0), "temperature is 0"),
+        (lambda: quotas([0.1], [0.1], [5], 3.5), "keep is 3.5, and should be a whole number"),
+        (lambda: quotas([0.1], [0.1], [5, 5], 3), r"distances \(1,\) and sizes \(2,\) should be alike"),
+        (
+            lambda: quotas([0, 1], [1, 1], [5, 5], 5, temperature=1e-4, fill="proportional"),
+            "at temperature 0.0001 some clusters' share is 0: raise it",
+        ),
         (lambda: project([1], [2], [1], 1), "lower bound is above the upper one in group 0"),
         (lambda: project([1, np.inf], [0, 0], [1, 1], 1), "target is not finite in group 1"),
         (
