@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -160,6 +161,11 @@ class ClusterStage(Stage):
 def read_centroids(summary: Mapping[str, Any]) -> NDArray[np.float32]:
     """Return the centroids of a cluster stage's summary, float32 of shape (k, d)."""
     return _centroids(summary["centroids"], summary["digest"])
+
+
+def read_summary_centroids(run: Folder, stage: str) -> NDArray[np.float32]:
+    """Return the centroids that a cluster stage left in the run folder."""
+    return read_centroids(json.loads(run.read(f"state/{stage}.json"))["summary"])
 
 
 @lru_cache(maxsize=2)

@@ -16,6 +16,7 @@ from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
 from pipelines.shards import Shard
 from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def _matches(part: int) -> str:
 
 
 def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:
-    """Add the search for duplicates to a plan."""
+    """Add the search for duplicates, of whichever kind, to a plan."""
+    if parameters.semantic is not None:
+        plan_semantic(plan, parameters.semantic, where)
+        return
     plan.hash_pixels |= parameters.key == "pixels"
     plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, source="ingest"))

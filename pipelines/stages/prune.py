@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -22,7 +21,7 @@ from filters.grouped_select import Boundaries, count, digits_for, keeps, merge, 
 from filters.prune import Prune
 from pipelines.errors import StoppedError
 from pipelines.stage import Pool, ShardColumns, Stage
-from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_centroids
+from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_summary_centroids
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -57,8 +56,7 @@ class PruneStage(Stage):
 
     def summarize(self, pool: Pool) -> Any:
         """Return the quota and the boundary of every cluster; leave the account of it in the run folder."""
-        clusters = json.loads(pool.run.read(f"state/{self.cluster}.json"))["summary"]
-        centroids = read_centroids(clusters)
+        centroids = read_summary_centroids(pool.run, self.cluster)
         totals = sum(pool.map_shards(partial(self._totals, k=len(centroids))))
         sizes, sums = totals[0], totals[1]
         d_intra = sums / _UNIT / np.maximum(sizes, 1)

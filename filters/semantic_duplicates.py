@@ -1,0 +1,124 @@
+"""Semantic duplicates inside a concept cluster (SemDeDup): who is too similar to somebody earlier.
+
+Abbas et al. 2023, arXiv 2303.09540. The vectors come in the order in which they are worth keeping: the copy
+that stands first survives. Similarities are computed tile by tile, never as a whole matrix, half of it at
+most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+_TILE = 1024
+
+
+class Nearest(NamedTuple):
+    """For each vector the greatest similarity to an earlier one, float32, and which that is, int64; both
+    (n,).
+
+    Where there is none earlier, they are -inf and -1.
+    """
+
+    similarity: NDArray[np.float32]
+    place: NDArray[np.int64]
+
+
+def nearest_earlier(vectors: NDArray[Any]) -> Nearest:
+    """Return each vector's most similar earlier one; of equals the first.
+
+    Any threshold afterwards is free: the published rule of SemDeDup removes a sample when it is more similar
+    than the threshold to any earlier one, also to one that is itself removed.
+
+    Parameters
+    ----------
+    vectors
+        Unit vectors in the order of preference, (n, d), float16 or wider; memory is n + a tile.
+    """
+    found = Nearest(np.full(len(vectors), -np.inf, np.float32), np.full(len(vectors), -1, np.int64))
+    for rows, columns, product in _tiles(vectors, vectors, earlier=True):
+        _take(found, rows, columns, product)
+    return found
+
+
+def nearest_of(queries: NDArray[Any], vectors: NDArray[Any], n_earlier: NDArray[np.int64]) -> Nearest:
+    """Return each query's most similar among the first `n_earlier` vectors, (n,): those before itself."""
+    found = Nearest(np.full(len(queries), -np.inf, np.float32), np.full(len(queries), -1, np.int64))
+    limit = torch.from_numpy(n_earlier)
+    for rows, columns, product in _tiles(queries, vectors, earlier=False):
+        number = torch.arange(columns.start, columns.stop, device=product.device)
+        product[number[None, :] >= limit[rows].to(product.device)[:, None]] = -torch.inf
+        _take(found, rows, columns, product)
+    return found
+
+
+def greedy(vectors: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Return which survive when only survivors remove others (non-maximum suppression), shape (n,)."""
+    keep = np.zeros(len(vectors), bool)
+    for start in range(0, len(vectors), _TILE):
+        rows = slice(start, min(start + _TILE, len(vectors)))
+        free = nearest_of(
+            vectors[rows], vectors[keep], np.full(rows.stop - start, int(keep.sum()))
+        ).similarity <= np.float32(threshold)
+        block = np.asarray(vectors[rows], np.float32)
+        similar = block @ block.T > np.float32(threshold)
+        for row in np.flatnonzero(free):
+            keep[start + row] = not (similar[row, :row] & keep[start : start + row]).any()
+    return keep
+
+
+def first_of_components(vectors: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Return which samples are the first of their group, groups being chains of similar ones, shape (n,)."""
+    n = len(vectors)
+    label = np.arange(n)
+    for rows, columns, product in _tiles(vectors, vectors, earlier=True):
+        below, above = (product > threshold).nonzero().T.cpu().numpy()
+        if len(below):
+            label = _joined(label, label[rows.start + below], label[columns.start + above])
+    first: NDArray[np.bool_] = label == np.arange(n)
+    return first
+
+
+def _joined(label: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return labels after groups a and b are joined; a group's label is its first member."""
+    n = len(label)
+    _, group = connected_components(coo_matrix((np.ones(len(a), bool), (a, b)), (n, n)), directed=False)
+    first = np.full(group.max() + 1, n)
+    np.minimum.at(first, group, np.arange(n))
+    return first[group][label]
+
+
+def _take(found: Nearest, rows: slice, columns: slice, product: torch.Tensor) -> None:
+    best = product.max(1)
+    value, place = best.values.cpu().numpy(), best.indices.cpu().numpy()
+    better = value > found.similarity[rows]
+    found.similarity[rows] = np.where(better, value, found.similarity[rows])
+    found.place[rows] = np.where(better, columns.start + place, found.place[rows])
+
+
+def _tiles(
+    left: NDArray[Any], right: NDArray[Any], *, earlier: bool
+) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    """Yield (rows, columns, similarities), with `earlier` only those of a row to columns before it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tile = _TILE if device.type == "cpu" else 16 * _TILE
+    with torch.inference_mode():
+        for top in range(0, len(left), tile):
+            rows = slice(top, min(top + tile, len(left)))
+            some = _block(left, rows, device)
+            for start in range(0, rows.stop if earlier else len(right), tile):
+                columns = slice(start, min(start + tile, rows.stop if earlier else len(right)))
+                product = some @ _block(right, columns, device).T
+                if earlier and start == top:
+                    product.masked_fill_(torch.ones_like(product, dtype=torch.bool).triu_(), -torch.inf)
+                yield rows, columns, product
+
+
+def _block(vectors: NDArray[Any], rows: slice, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.array(vectors[rows])).to(device).to(torch.float32)
