@@ -50,7 +50,10 @@ class Perceptual(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     radius: int = Field(
-        4, ge=0, le=16, description="largest number of the hash's 64 bits in which two pictures may differ"
+        12, ge=0, le=20, description="largest number of the hash's 64 bits in which two pictures may differ"
+    )
+    similarity: float = Field(
+        0.85, ge=0, le=1, description="least cosine of their 63 lowest frequencies, which confirms it"
     )
 
 

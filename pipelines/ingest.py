@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.samples import CAPTION_SUFFIXES, IMAGE_SUFFIXES, METADATA_SUFFIX, split_name
 from pipelines.tar_reader import Damage, Member
 from scoring.images import ImageProblem, decode_rgb, read_header
+from scoring.perceptual_hash import WAVES, looks
 
 _HEX = frozenset("0123456789abcdef")
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
@@ -33,6 +34,8 @@ SAMPLES = pa.schema(
         ("format", pa.string()),
         ("sha256", pa.string()),  # of the stored image bytes
         ("pixels", pa.string()),  # of the decoded pixels; null where they were not decoded
+        ("looks_hash", pa.uint64()),  # null where no stage compares looks, and for pictures of one colour
+        ("looks", pa.binary(WAVES)),
         ("members", pa.list_(_MEMBER)),  # the image first, then by suffix
         ("problem", pa.string()),
         ("detail", pa.string()),
@@ -76,7 +79,7 @@ def ingest(
     shard: str,
     members: Iterable[Member | Damage],
     *,
-    pixels: Literal["hash", "decode", "header"],
+    pixels: Literal["looks", "hash", "decode", "header"],
     limits: Limits,
 ) -> pa.Table:
     """Return the samples of one shard, one row each, in the order in which their keys first appear.
@@ -89,7 +92,7 @@ def ingest(
         What `read_members` yields.
     pixels
         How closely to look at an image: `header` reads its size, `decode` proves that it decodes, `hash`
-        decodes it and hashes the pixels.
+        decodes it and hashes the pixels; `looks` also keeps what it looks like.
     limits
         Sizes beyond which a sample is set aside.
 
@@ -162,8 +165,10 @@ def _examine(member: Member, pixels: str, limits: Limits) -> dict[str, Any]:
         facts |= {"format": header.format, "width": header.width, "height": header.height}
         if pixels != "header":
             image = decode_rgb(member.data, max_pixels=limits.pixels)
-            if pixels == "hash":
+            if pixels in ("hash", "looks"):
                 facts["pixels"] = xxhash.xxh3_128_hexdigest(image.data, seed=image.shape[1])
+            if pixels == "looks" and (seen := looks(image)) is not None:
+                facts |= {"looks_hash": seen.hash, "looks": seen.waves.tobytes()}
     except ImageProblem as problem:
         facts |= {"problem": problem.reason, "detail": str(problem)}
     return facts

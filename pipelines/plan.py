@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -58,15 +58,15 @@ class Plan:
         For every column the stage that makes it, but for vectors: several stages may make those.
     scores
         The columns that are numbers to rank by.
-    hash_pixels
-        Whether some stage compares decoded images.
+    pixels
+        What some stage needs of the decoded images: their hash, or what they look like too.
     """
 
     config: RunConfig
     stages: list[Stage] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     scores: list[str] = field(default_factory=list)
-    hash_pixels: bool = False
+    pixels: Literal["hash", "looks"] | None = None
 
     @property
     def last(self) -> str:
@@ -151,7 +151,7 @@ def plan(config: RunConfig) -> Plan:
 
 def _pixels(plan: Plan) -> Any:
     """Decode each image at ingest only where something needs it and nothing later does it anyway."""
-    if plan.hash_pixels:
-        return "hash"
+    if plan.pixels is not None:
+        return plan.pixels
     encoder_decodes = any(isinstance(stage, Embed) for stage in plan.stages)
     return "header" if plan.config.pool.verify == "header" or encoder_decodes else "decode"

@@ -16,6 +16,7 @@ from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
 from pipelines.shards import Shard
 from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
 
@@ -127,5 +128,9 @@ def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:
     if parameters.semantic is not None:
         plan_semantic(plan, parameters.semantic, where)
         return
-    plan.hash_pixels |= parameters.key == "pixels"
+    if parameters.perceptual is not None:
+        plan_perceptual(plan, parameters.perceptual, where)
+        return
+    if parameters.key == "pixels" and plan.pixels is None:
+        plan.pixels = "hash"
     plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, source="ingest"))

@@ -20,7 +20,7 @@ SAMPLE_COLUMNS = tuple(SAMPLES.names)
 class Ingest(Stage):
     """Reads the tar once; all later stages but the encoder and the writer read columns only."""
 
-    pixels: Literal["hash", "decode", "header"]
+    pixels: Literal["looks", "hash", "decode", "header"]
     limits: Limits
 
     @property

@@ -1,0 +1,136 @@
+"""Pictures that look alike, over a whole pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from filters.duplicates import Perceptual
+from filters.perceptual import alike, join, search_parts
+from pipelines.columns import digest
+from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.storage import Folder
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+_PARTS_PER_TASK = 64
+_MATCHES = "matches.parquet"
+
+
+@dataclass(frozen=True)
+class PerceptualStage(Stage):
+    """Drops all but the first, by uid, of each group of pictures that look alike.
+
+    Groups are chains of like pictures, across all shards. The search holds 80 bytes per sample.
+    """
+
+    stage_name: str
+    config: Perceptual
+    gate: str
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The gate, and the stage that looked at the pictures."""
+        return tuple(dict.fromkeys([self.gate, "ingest"]))
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the parameters."""
+        return self.config.model_dump()
+
+    def summarize(self, pool: Pool) -> Any:
+        """Find the groups and write who is a copy of whom; return where that lies, and a hash of it."""
+        names = [f"{shard.name}.parquet" for shard in pool.shards]
+        sizes = dict(pool.map_shards(partial(self._gather, out=pool.workspace)))
+        parts = search_parts(self.config.radius)
+        tasks = [parts[n : n + _PARTS_PER_TASK] for n in range(0, len(parts), _PARTS_PER_TASK)]
+        n = sum(sizes.values())
+        group = np.arange(n)
+        for pairs in pool.run_tasks(
+            partial(self._search, names=names, out=pool.workspace), tasks if n else []
+        ):
+            group = join(group, pairs)
+        matches = self._matches(group, names, pool.workspace)
+        with pool.workspace.create(_MATCHES) as stream:
+            pq.write_table(matches, stream, row_group_size=10_000)
+        for name in names:
+            pool.workspace.remove(name)
+        return {"matches": pool.workspace.url, "digest": digest(matches)}
+
+    def _gather(self, columns: ShardColumns, *, out: Folder) -> tuple[str, int]:
+        """Write what a shard's pictures look like, where there is something to see."""
+        table = columns.survivors(self.gate, dict.fromkeys(["looks_hash", "looks", "uid"], "ingest"))
+        table = table.filter(pc.is_valid(table["looks_hash"]))
+        table = table.append_column("shard", pa.repeat(columns.shard.name, len(table)))
+        with out.create(f"{columns.shard.name}.parquet") as stream:
+            pq.write_table(table, stream)
+        return columns.shard.name, len(table)
+
+    def _search(self, parts: list[tuple[int, int]], *, names: list[str], out: Folder) -> NDArray[np.int64]:
+        table = _read(out, names, ["looks_hash", "looks"])
+        hashes = table["looks_hash"].to_numpy()
+        waves = _waves(table["looks"])
+        return alike(hashes, waves, parts, radius=self.config.radius, similarity=self.config.similarity)
+
+    def _matches(self, group: NDArray[np.int64], names: list[str], out: Folder) -> pa.Table:
+        """Return shard, row and `duplicate_of` of every copy, by shard and row."""
+        sizes = np.bincount(group, minlength=len(group))
+        members = np.flatnonzero(sizes[group] > 1) if len(group) else np.zeros(0, np.int64)
+        table = _read(out, names, ["shard", "row", "uid"]).take(pa.array(members))
+        table = table.append_column("group", pa.array(group[members]))
+        ordered = table.sort_by([(name, "ascending") for name in ("group", "uid", "shard", "row")])
+        _, first, place = np.unique(ordered["group"].to_numpy(), return_index=True, return_inverse=True)
+        survivor = ordered["uid"].take(pa.array(first)).take(pa.array(place))
+        copies = np.ones(len(ordered), bool)
+        copies[first] = False
+        found = ordered.select(["shard", "row"]).append_column("duplicate_of", survivor)
+        return found.filter(pa.array(copies)).sort_by([("shard", "ascending"), ("row", "ascending")])
+
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
+        rows = columns.survivors(self.gate, {})["row"].combine_chunks()
+        with Folder(summary["matches"]).open(_MATCHES) as stream:
+            matches = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
+        found = pc.index_in(rows, matches["row"].combine_chunks())
+        return pa.table(
+            {
+                "row": rows,
+                "weight": pc.cast(pc.is_null(found), pa.int32()),
+                "reason": pc.if_else(pc.is_null(found), None, "looks_alike"),
+                "duplicate_of": matches["duplicate_of"].take(found),
+            }
+        )
+
+
+def _read(folder: Folder, names: list[str], columns: list[str]) -> pa.Table:
+    tables = []
+    for name in names:
+        with folder.open(name) as stream:
+            tables.append(pq.read_table(stream, columns=columns))
+    return pa.concat_tables(tables)
+
+
+def _waves(column: pa.ChunkedArray) -> NDArray[np.int8]:
+    joined = b"".join(column.to_pylist())
+    return (
+        np.frombuffer(joined, np.int8).reshape(len(column), -1) if len(column) else np.zeros((0, 1), np.int8)
+    )
+
+
+def plan_perceptual(plan: Plan, parameters: Perceptual, where: str) -> None:
+    """Add the search for pictures that look alike to a plan."""
+    plan.pixels = "looks"
+    plan.add(PerceptualStage(plan.unused_name("duplicates"), parameters, plan.last))
