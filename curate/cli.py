@@ -42,6 +42,8 @@ def _loaded_when_used(module: str) -> type[TyperGroup]:
 
 
 _GROUPS = {
+    "clusters": "Concept clusters: what a pruning kept of each, and why.",
+    "duplicates": "Semantic duplicates: what each threshold would keep.",
     "dfn": "Filter networks: small CLIPs whose similarity decides what a big model trains on.",
     "scaling": "Scaling laws: which pool for which budget, from your own training runs.",
 }

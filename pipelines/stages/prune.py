@@ -138,7 +138,9 @@ class PruneStage(Stage):
                 "quota": allocation.quota,
                 "full": allocation.full,
             }
-        ).replace_schema_metadata({"moved": repr(allocation.moved), "fill": self.config.fill})
+        ).replace_schema_metadata(
+            {"moved": repr(allocation.moved), "fill": self.config.fill, "clusters": self.cluster}
+        )
         sink = io.BytesIO()
         pq.write_table(table, sink)
         pool.run.write(account_path(self.name), sink.getvalue())
