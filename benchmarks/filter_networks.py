@@ -2,8 +2,8 @@
 
 Of `products`, 1,000 clean pairs train the filter networks and stand in for the good data that one has; the
 other 7,000 are the pool, 40 % of whose captions are shuffled. Every filter keeps 60 % of it, a CLIP is
-trained on what is left, all for the same number of samples, and asked on `products-heldout`. No filter sees which
-captions were shuffled, or the held-out pairs. The recipe of the filter networks was chosen on seed 0.
+trained on what is left, all for the same number of samples, and asked on `products-heldout`. No filter sees
+which captions were shuffled, or the held-out pairs. The recipe of the filter networks was chosen on seed 0.
 
     python -m benchmarks.filter_networks --work /tmp/networks
 
