@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from scoring.on_device import device, exact, placed, products
+
 _TILE = 1024
+_TILE_ON_GPU = 8192
 
 
 class Nearest(NamedTuple):
@@ -106,19 +109,16 @@ def _tiles(
     left: NDArray[Any], right: NDArray[Any], *, earlier: bool
 ) -> Iterator[tuple[slice, slice, torch.Tensor]]:
     """Yield (rows, columns, similarities), with `earlier` only those of a row to columns before it."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tile = _TILE if device.type == "cpu" else 16 * _TILE
+    where = device()
+    tile = _TILE if where.type == "cpu" else _TILE_ON_GPU
     with torch.inference_mode():
+        below = placed(left, where)
+        above = below if right is left else placed(right, where)
         for top in range(0, len(left), tile):
             rows = slice(top, min(top + tile, len(left)))
-            some = _block(left, rows, device)
             for start in range(0, rows.stop if earlier else len(right), tile):
                 columns = slice(start, min(start + tile, rows.stop if earlier else len(right)))
-                product = some @ _block(right, columns, device).T
+                product = products(*exact(below[rows], above[columns]))
                 if earlier and start == top:
                     product.masked_fill_(torch.ones_like(product, dtype=torch.bool).triu_(), -torch.inf)
                 yield rows, columns, product
-
-
-def _block(vectors: NDArray[Any], rows: slice, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.array(vectors[rows])).to(device).to(torch.float32)
