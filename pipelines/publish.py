@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from pipelines.columns import DECISIONS
 from pipelines.errors import ConfigError
 from pipelines.runner import Runner
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder
 from pipelines.write import MANIFEST
 
-SUBSET_DTYPE = np.dtype("u8,u8")  # DataComp's: the two halves of a uid
-_UIDS_PER_PASS = 8_000_000
 _SET_ASIDE = pa.schema([(name, pa.string()) for name in ("uid", "shard", "key", "stage", "reason", "detail")])
 _LIBRARIES = ("curate-pools", "numpy", "pyarrow", "pillow", "simplejpeg", "torch", "open_clip_torch")
 
@@ -46,37 +40,6 @@ def put_if_changed(folder: Folder, name: str, data: bytes) -> dict[str, Any]:
     if folder.size(name) != len(data) or folder.read(name) != data:
         folder.write(name, data)
     return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-
-def subset_file(runner: Runner, n_kept: int) -> Iterator[bytes]:
-    """Yield the bytes of DataComp's subset file: every kept uid, sorted, once per copy.
-
-    The uids are taken range by range, so that memory does not grow with the pool.
-    """
-    yield _npy_header(n_kept)
-    passes = max(1, -(-n_kept // _UIDS_PER_PASS))
-    edges = [n * (1 << 64) // passes for n in range(passes + 1)]
-    for low, high in itertools.pairwise(edges):
-        parts = [_uids(ShardColumns(shard, runner.run), low, high) for shard in runner.shards]
-        uids = np.concatenate(parts)
-        yield uids[np.lexsort((uids["f1"], uids["f0"]))].tobytes()
-
-
-def _npy_header(n: int) -> bytes:
-    text = f"{{'descr': [('f0', '<u8'), ('f1', '<u8')], 'fortran_order': False, 'shape': ({n},), }}"
-    return b"\x93NUMPY\x01\x00v\x00" + text.encode().ljust(117) + b"\n"
-
-
-def _uids(columns: ShardColumns, low: int, high: int) -> NDArray[np.void]:
-    table = columns.read(DECISIONS, ("uid", "weight"))
-    weight = table["weight"].to_numpy()
-    text = "".join(table["uid"].filter(pc.greater(table["weight"], 0)).to_pylist())
-    uids = np.frombuffer(bytes.fromhex(text), ">u8").reshape(-1, 2)
-    uids = np.repeat(uids, weight[weight > 0], axis=0)
-    uids = uids[(uids[:, 0] >= np.uint64(low)) & (uids[:, 0] <= np.uint64(high - 1))]
-    halves = np.empty(len(uids), SUBSET_DTYPE)
-    halves["f0"], halves["f1"] = uids[:, 0], uids[:, 1]
-    return halves
 
 
 def put_stream(folder: Folder, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:

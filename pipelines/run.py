@@ -22,6 +22,7 @@ from pipelines.runner import Emit, Runner
 from pipelines.shards import Shard, expand, numbering_gaps
 from pipelines.stages.embed import Embed
 from pipelines.storage import Folder, resolve
+from pipelines.subset import subset_of_run
 from pipelines.user_files import with_file_digests
 from pipelines.write import COPIED, MANIFEST, Writer
 
@@ -140,7 +141,8 @@ def _publish(
     if config.output.subset:
         subset = Folder(resolve(config.output.subset, base).rpartition("/")[0])
         name = config.output.subset.rpartition("/")[2]
-        facts = publish.put_stream(subset, name, publish.subset_file(runner, sum(sizes.values())))
+        pieces = subset_of_run(runner.run, runner.shards, sum(sizes.values()))
+        facts = publish.put_stream(subset, name, pieces)
         if subset.url == output.url:
             files[name] = facts
     pool = {"shards": len(runner.shards), "digest": _pool_digest(runner)}

@@ -1,101 +1,16 @@
-"""The subset file is DataComp's to the byte, and no shard of somebody else is touched."""
+"""No shard of somebody else is touched, and the manifest says what is there."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines import publish
-from pipelines.columns import DECISIONS, ColumnStore
-from pipelines.engine import Engine, EngineConfig
 from pipelines.errors import ConfigError
-from pipelines.runner import Runner
-from pipelines.shards import Shard
 from pipelines.storage import Folder
-
-VECTORS = Path(__file__).parent / "vectors"  # of the published program, see reference/vectors/filters
-Weights = Sequence[tuple[str, int]]
-
-uids = st.integers(0, (1 << 128) - 1).map(lambda n: f"{n:032x}")
-pools = st.lists(st.lists(st.tuples(uids, st.integers(0, 3)), max_size=6), min_size=1, max_size=4)
-
-
-def decided(pool: Sequence[Weights]) -> Runner:
-    """Return a run over a pool whose samples have these uids and weights."""
-    run = Folder(f"memory://{hashlib.sha256(repr(pool).encode()).hexdigest()}")
-    shards = [Shard(f"{n:05d}", "", 0, "") for n in range(len(pool))]
-    for shard, samples in zip(shards, pool, strict=True):
-        table = pa.table(
-            {
-                "uid": pa.array([uid for uid, _ in samples], pa.string()),
-                "weight": pa.array([weight for _, weight in samples], pa.int32()),
-            }
-        )
-        ColumnStore(run).write(DECISIONS, shard.name, table, "")
-    return Runner(shards, run, Engine(EngineConfig(workers=0)), lambda event: None, 0.5)
-
-
-def subset(pool: Sequence[Weights]) -> bytes:
-    n_kept = sum(weight for samples in pool for _, weight in samples)
-    return b"".join(publish.subset_file(decided(pool), n_kept))
-
-
-def saved(pool: Sequence[Weights]) -> bytes:
-    """Return what numpy writes of the same uids, sorted as text, which is how uids sort."""
-    kept = sorted(uid for samples in pool for uid, weight in samples for _ in range(weight))
-    halves = np.array([(int(uid[:16], 16), int(uid[16:], 16)) for uid in kept], np.dtype("u8,u8"))
-    sink = io.BytesIO()
-    np.save(sink, halves)
-    return sink.getvalue()
-
-
-@given(pools)
-def test_the_subset_file_is_what_numpy_would_save(pool: Sequence[Weights]) -> None:
-    assert subset(pool) == saved(pool)
-
-
-@given(pools, st.integers(1, 5))
-def test_it_is_the_same_in_any_number_of_passes(pool: Sequence[Weights], per_pass: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "_UIDS_PER_PASS", per_pass)
-        assert subset(pool) == saved(pool)
-
-
-@pytest.mark.parametrize("name", ["no_filter", "basic_filter", "mixed", "empty", "readme"])
-def test_it_is_what_datacomp_writes(name: str) -> None:
-    wanted = (VECTORS / f"{name}.npy").read_bytes()
-    copies = Counter(f"{high:016x}{low:016x}" for high, low in np.load(io.BytesIO(wanted)).tolist())
-    samples = [*copies.items(), ("5" * 32, 0)]
-    samples.sort(key=lambda sample: hashlib.sha256(sample[0].encode()).hexdigest())
-    assert subset([samples[::2], samples[1::2]]) == wanted
-
-
-@pytest.mark.parametrize("n", [0, 1, 9, 10, 999_999, 12_800_000, 1_400_000_000, 12_800_000_000])
-def test_the_header_is_numpys_for_any_number(n: int) -> None:
-    sink = io.BytesIO()
-    facts = {"descr": publish.SUBSET_DTYPE.descr, "fortran_order": False, "shape": (n,)}
-    np.lib.format.write_array_header_1_0(sink, facts)
-    assert publish._npy_header(n) == sink.getvalue()
-
-
-def test_datacomps_resharder_finds_each_sample_as_often_as_its_weight() -> None:
-    pool = [[("0" * 31 + "1", 2), ("f" * 32, 1), ("8" * 32, 0)], [("7" + "f" * 31, 3)]]
-    halves = np.load(io.BytesIO(subset(pool)))
-    for uid, weight in (sample for samples in pool for sample in samples):
-        key = np.array([(int(uid[:16], 16), int(uid[16:], 16))], np.dtype("u8,u8"))[0]
-        left, right = (np.searchsorted(halves, key, side=side) for side in ("left", "right"))
-        assert right - left == weight
-
 
 # Whose folder it is
 
