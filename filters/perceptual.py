@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from filters.groups import join
 
 BANDS = 4
 _BAND_BITS = 16
@@ -63,17 +63,6 @@ def alike(
             group = join(group, np.stack([a[same], b[same]], 1))
     members = np.flatnonzero(group != np.arange(len(group)))
     return np.stack([group[members], members], 1)
-
-
-def join(group: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return groups, (n,), after pairs of members are joined; a group is named after its lowest member."""
-    n = len(group)
-    a, b = group[pairs[:, 0]], group[pairs[:, 1]]
-    _, label = connected_components(coo_matrix((np.ones(len(a), bool), (a, b)), (n, n)), directed=False)
-    first = np.full(label.max(initial=-1) + 1, n)
-    np.minimum.at(first, label, np.arange(n))
-    joined: NDArray[np.int64] = first[label][group]
-    return joined
 
 
 def _candidates(

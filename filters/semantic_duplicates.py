@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from filters.groups import join
 from scoring.on_device import device, exact, placed, products
 
 _TILE = 1024
@@ -83,18 +82,9 @@ def first_of_components(vectors: NDArray[Any], threshold: float) -> NDArray[np.b
     for rows, columns, product in _tiles(vectors, vectors, earlier=True):
         below, above = (product > threshold).nonzero().T.cpu().numpy()
         if len(below):
-            label = _joined(label, label[rows.start + below], label[columns.start + above])
+            label = join(label, np.stack([rows.start + below, columns.start + above], 1))
     first: NDArray[np.bool_] = label == np.arange(n)
     return first
-
-
-def _joined(label: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return labels after groups a and b are joined; a group's label is its first member."""
-    n = len(label)
-    _, group = connected_components(coo_matrix((np.ones(len(a), bool), (a, b)), (n, n)), directed=False)
-    first = np.full(group.max() + 1, n)
-    np.minimum.at(first, group, np.arange(n))
-    return first[group][label]
 
 
 def _take(found: Nearest, rows: slice, columns: slice, product: torch.Tensor) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, StrictInt, model_validator
-from scipy.optimize import brentq
 
 from filters.base import Decision, PoolFilter, drop_first_reason
 from filters.radix_select import (
@@ -276,6 +275,8 @@ def _log_horizon(
     score: NDArray[np.float64], counts: NDArray[Any], total: float, alpha: float, max_copies: int | None
 ) -> float:
     """Return the logarithm of the time at which `total` copies are to be expected."""
+    from scipy.optimize import brentq  # here, where it is needed: commands should start at once
+
     top = float(score.max())
 
     def excess(log_tau: float) -> float:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from filters.duplicates import Perceptual
-from filters.perceptual import alike, join, search_parts
+from filters.groups import join
+from filters.perceptual import alike, search_parts
 from pipelines.columns import digest
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder

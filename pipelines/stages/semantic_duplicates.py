@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from filters.base import drop_first_reason
 from filters.clusters import Clusters
 from filters.duplicates import Semantic
-from filters.semantic_duplicates import first_of_components, greedy, nearest_earlier, nearest_of
 from pipelines.columns import digest
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import Pool, ShardColumns, Stage
@@ -162,6 +161,8 @@ class SimilarStage(Stage):
 
     def _within(self, table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
         """Return what one cluster says: its members in order of preference stand first in `rows`."""
+        from filters.semantic_duplicates import first_of_components, greedy, nearest_earlier, nearest_of
+
         part = table.take(pa.array(rows))
         kind, vectors = part["kind"].to_numpy(), matrix(part[self.of])
         n = int((kind == 0).sum())

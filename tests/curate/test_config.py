@@ -103,7 +103,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(place: str, value: A
         ),
         ("stages", [{"rules": {}, "keep": {}}], "stage 1 should be one name with its parameters"),
         ("stages", [5], "stage 1 should be one name with its parameters"),
-        ("stages", [{"score": "beauty"}], "stage 1 (score): name: Input should be 'clip'"),
+        ("stages", [{"score": "beauty"}], "stage 1 (score): there is no score 'beauty'; there are clip, dfn"),
         ("stages", [{"keep": {"by": "clip"}}], "stage 1 (keep): give one of top, band and at_least"),
         ("stages.0.rules.caption_words", [5, 2], "stage 1 (rules): caption_words: should be [least, most]"),
     ],

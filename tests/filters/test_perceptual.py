@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import perceptual
-from filters.perceptual import alike, join, search_parts
+from filters.groups import join
+from filters.perceptual import alike, search_parts
 
 
 def hashes(n: int, seed: int, flips: int) -> np.ndarray:
