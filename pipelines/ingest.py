@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
 import pyarrow as pa
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.samples import CAPTION_SUFFIXES, IMAGE_SUFFIXES, METADATA_SUFFIX, split_name
+from pipelines.samples import (
+    CAPTION_SUFFIXES,
+    IMAGE_SUFFIXES,
+    METADATA_SUFFIX,
+    parse_json,
+    split_name,
+    uid_of,
+)
 from pipelines.tar_reader import Damage, Member
 from scoring.images import ImageProblem, decode_rgb, read_header
 from scoring.perceptual_hash import WAVES, looks
 
-_HEX = frozenset("0123456789abcdef")
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
 SAMPLES = pa.schema(
     [
@@ -191,7 +195,7 @@ def _take_metadata(draft: _Draft, member: Member, limits: Limits) -> None:
         draft.fail("metadata_too_long", f"{member.size:,} bytes")
         return
     try:
-        metadata = _parse_json(member.data)
+        metadata = parse_json(member.data)
     except (ValueError, TypeError, RecursionError) as error:
         draft.fail("bad_metadata", str(error))
         return
@@ -199,23 +203,6 @@ def _take_metadata(draft: _Draft, member: Member, limits: Limits) -> None:
         draft.metadata = metadata
     else:
         draft.fail("bad_metadata", "the JSON is not an object")
-
-
-def _parse_json(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        # Python writes NaN and Infinity, which JSON does not know: null here. Others write byte order marks.
-        return orjson.loads(orjson.dumps(json.loads(data)))
-
-
-def _uid(shard: str, draft: _Draft) -> str:
-    """Return the JSON's uid where it is 32 hex digits, else a hash of where the sample lies."""
-    uid = draft.metadata.get("uid")
-    if isinstance(uid, str) and len(uid) == 32 and _HEX.issuperset(uid.lower()):
-        return uid.lower()
-    place = f"{shard}\0{draft.key}" + (f"\0{draft.occurrence}" if draft.occurrence else "")
-    return hashlib.blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _finish(draft: _Draft) -> None:
@@ -246,7 +233,7 @@ def _row(shard: str, row: int, draft: _Draft) -> dict[str, Any]:
     url = draft.metadata.get("url")
     return {
         "row": row,
-        "uid": _uid(shard, draft),
+        "uid": uid_of(shard, draft.key, draft.metadata, draft.occurrence),
         "key": draft.key,
         "caption": draft.caption,
         "url": url if isinstance(url, str) else None,

@@ -22,6 +22,7 @@ from pipelines.errors import ConfigError
 from pipelines.lock import own
 from pipelines.shards import Shard, expand
 from pipelines.storage import Folder, is_local
+from pipelines.subset import read_subset
 from pipelines.train_card import card
 from pipelines.train_config import TrainConfig
 from pipelines.train_data import Batch, Preparing, TrainingSet, content_sha256
@@ -33,11 +34,13 @@ from scoring.images import decode_rgb
 from scoring.model_loading import LoadedModel, load_model, new_model
 from scoring.transform import Fast, Preprocessing
 
+SUBSET = "(subset)"  # its place among the shards' hashes
 RECIPE = 1  # raise it when a change of the code changes the weights
 
 _PLACES_AND_PACE = {
     "output",
     "shards",
+    "subset",
     "threads",
     "device",
     "cache_megabytes",
@@ -72,6 +75,8 @@ def train_filter(config: TrainConfig, *, on_event: Emit = lambda event: None) ->
         raise ConfigError("output: a network is trained into a local folder; copy it where it should go")
     shards = expand(config.shards)
     hashes = {shard.name: content_sha256(shard) for shard in shards}
+    if config.subset is not None:
+        hashes[SUBSET] = hashlib.sha256(read_subset(config.subset).tobytes()).hexdigest()
     folder = OutputFolder(Path(config.output))
     with own(Folder(config.output)), _as_configured(config), _explained():
         fingerprint = _fingerprint(config, hashes)
@@ -123,7 +128,8 @@ class _Training:
             return torch.from_numpy(transform.resize(decode_rgb(content)))
 
         preparing = Preparing(image, loaded.tokenizer)
-        data = TrainingSet.read(self.shards, preparing, self.config.cache_megabytes << 20)
+        subset = None if self.config.subset is None else read_subset(self.config.subset)
+        data = TrainingSet.read(self.shards, preparing, self.config.cache_megabytes << 20, subset)
         self.emit({"event": "data", "samples": len(data), "skipped": dict(data.skipped)})
         if len(data) < self.config.batch_size:
             raise ConfigError(

@@ -24,7 +24,7 @@ With PATH the folder of this file: use it as `encoder: {{model: "local-dir:PATH"
 
 ## Data
 
-{n_samples:,} samples of {n_shards:,} shards{skipped}.
+{n_samples:,} samples{skipped}, of:
 
 | shard | sha256 |
 |---|---|
@@ -58,13 +58,14 @@ def card(
     fingerprint: str,
 ) -> str:
     """Return the card as Markdown; `{weights_sha256}` is left to be filled in when they are written."""
-    recipe: dict[str, Any] = config.model_dump(mode="json", exclude={"output", "shards"}, exclude_none=True)
+    recipe: dict[str, Any] = config.model_dump(
+        mode="json", exclude={"output", "shards", "subset"}, exclude_none=True
+    )
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in sorted(skipped.items()))
     start = f"weights with sha256 {loaded.weights_sha256}" if loaded.weights_sha256 else "random weights"
     return _CARD.format(
         model=config.model,
         n_samples=n_samples,
-        n_shards=len(hashes),
         skipped=f"; left out: {left_out}" if left_out else "",
         shards="\n".join(f"| {name} | {digest} |" for name, digest in hashes.items()),
         steps=steps,

@@ -36,6 +36,9 @@ class TrainConfig(BaseModel):
         None, description="weights to start from, a tag or file; else from scratch"
     )
     shards: str | list[str] = Field(description="good shards: brace range, glob, folder, URL, or a list")
+    subset: str | None = Field(
+        None, description="DataComp subset, .npy: only these samples, each as often as its uid stands there"
+    )
     output: str = Field(description="folder for the trained network, to be used as local-dir:")
     seed: int = Field(0, ge=0, description="of the first weights, the order and the augmentation")
     samples_seen: int | None = Field(None, gt=0, description="length of the training; or give epochs")
@@ -69,6 +72,8 @@ class TrainConfig(BaseModel):
         entries = [self.shards] if isinstance(self.shards, str) else self.shards
         parts = [part for entry in entries for part in entry.split("::") if part]
         places = {"shards": [resolve(part, base) for part in parts], "output": resolve(self.output, base)}
+        if self.subset is not None:
+            places["subset"] = resolve(self.subset, base)
         if self.model.startswith(LOCAL_DIR):
             places["model"] = LOCAL_DIR + resolve(self.model.removeprefix(LOCAL_DIR), base)
         if self.pretrained and (Path(base) / self.pretrained).is_file():

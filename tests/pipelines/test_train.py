@@ -15,10 +15,12 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load
 from typer.testing import CliRunner
 
 from curate.dfn_commands import app
 from pipelines.errors import ConfigError
+from pipelines.subset import halves, subset_file
 from pipelines.train import train_filter
 from pipelines.train_config import TrainConfig
 from pipelines.train_data import rows_of_step
@@ -328,3 +330,35 @@ def test_the_command_refuses_before_torch_is_loaded(tmp_path: Path, text: str, m
     assert message in str(result.exception)
     code = "import sys, curate.dfn_commands; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def write_subset(path: Path, seeds: list[int]) -> str:
+    uids = halves([f"{seed:032x}" for seed in seeds])
+    path.write_bytes(b"".join(subset_file(len(seeds), lambda: [uids])))
+    return str(path)
+
+
+def test_a_subset_says_which_samples_are_seen_and_how_often(tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool", 2, 8)
+    events: list[dict[str, Any]] = []
+    subset = write_subset(tmp_path / "subset.npy", [3, 3, 9, 10, 11, 12, 13, 14, 14, 77])
+    train_filter(config(tmp_path, subset=subset, epochs=2, samples_seen=None), on_event=events.append)
+    assert events[0] == {"event": "data", "samples": 9, "skipped": {"not_in_the_shards": 1}}
+    first = load(weights(tmp_path))
+    # The same samples, written out, in the same order: nothing else is seen.
+    copies = [(f"{n}-{s}", sample(s)) for n, s in enumerate([3, 3, 9, 10, 11, 12, 13, 14, 14])]
+    write_shard(tmp_path / "written/00000.tar", copies)
+    train_filter(config(tmp_path, shards=str(tmp_path / "written"), epochs=2, samples_seen=None))
+    second = load(weights(tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_subset_under_the_same_name_is_noticed(tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool", 2, 8)
+    subset = write_subset(tmp_path / "subset.npy", list(range(8)))
+    train_filter(config(tmp_path, subset=subset))
+    first = weights(tmp_path)
+    write_subset(tmp_path / "subset.npy", list(range(8, 16)))
+    train_filter(config(tmp_path, subset=subset))
+    assert weights(tmp_path) != first
+    assert subset not in (tmp_path / "net" / "MODEL_CARD.md").read_text()
