@@ -9,6 +9,7 @@ Needs a CUDA device. clip-retrieval is measured too where it is installed, with 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -99,6 +100,25 @@ def decoding(encoder: Encoder, shards: list[Path], processes: int) -> float:
         return sum(len(pairs) for _, pairs in found) / (time.perf_counter() - started)
     finally:
         pool.close()
+
+
+def nvjpeg(shards: list[Path], n: int = 2048) -> float | None:
+    """Return JPEGs a second that the GPU's own decoder reads, in batches of 256; None where it has none."""
+    from torchvision.io import decode_jpeg
+
+    images = [torch.frombuffer(bytearray(image.data), dtype=torch.uint8) for _, image, _ in
+              itertools.islice(read_whole(str(shards[0])), n)]  # fmt: skip
+    try:
+        decode_jpeg(images[:256], device="cuda")
+    except RuntimeError as error:
+        print(f"nvJPEG is not here: {error}")
+        return None
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for start in range(0, len(images), 256):
+        decode_jpeg(images[start : start + 256], device="cuda")
+    torch.cuda.synchronize()
+    return len(images) / (time.perf_counter() - started)
 
 
 def _draw(pool: DecodePool, url: str, pairs: list[Any]) -> None:
@@ -206,7 +226,7 @@ def main() -> None:
         say(jpeg_kB=sum(shard.stat().st_size for shard in shards) / args.samples / 1000)
         say(bare_graph=bare(encoder), bare_eager=eager(encoder), copy_GB_s=copies(encoder))
         say(decode_1=decoding(encoder, shards, 1))
-        say(**{f"decode_{cores}": decoding(encoder, shards, cores)})
+        say(**{f"decode_{cores}": decoding(encoder, shards, cores)}, nvjpeg=nvjpeg(shards))
         say(**{f"pipeline_{name}": rate for name, rate in pipeline(args, pool, path, home).items()})
         say(clip_retrieval=clip_retrieval(encoder, shards, args.batch_size, home))
         limit = min(found["bare_graph"], found[f"decode_{cores}"])
