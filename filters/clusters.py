@@ -155,6 +155,26 @@ def nearest_columns(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     return values, indices
 
 
+def nearest_others(
+    vectors: NDArray[Any], centroids: NDArray[Any], own: NDArray[np.integer[Any]], count: int
+) -> NDArray[np.int64]:
+    """Return the nearest centroids but the own one of each vector, the nearest first, shape (n, count)."""
+    import torch
+
+    from scoring.on_device import device, exact, placed, products
+
+    found = np.empty((len(vectors), count), np.int64)
+    with torch.inference_mode():
+        columns = placed(centroids, device())
+        for start in range(0, len(vectors), _ROWS):
+            part = slice(start, start + _ROWS)
+            similarity = products(*exact(placed(vectors[part], columns.device), columns))
+            mine = torch.from_numpy(own[part].astype(np.int64)).to(columns.device)
+            similarity.scatter_(1, mine[:, None], -torch.inf)
+            found[part] = similarity.topk(count, 1).indices.cpu().numpy()
+    return found
+
+
 def lloyd_sums(vectors: NDArray[Any], nearest: NDArray[np.integer[Any]], k: int) -> NDArray[np.float64]:
     """Return the sum of the vectors of each cluster, float64 of shape (k, d)."""
     sums = np.zeros((k, vectors.shape[1]), np.float64)

@@ -88,7 +88,12 @@ class ColumnStore:
         stamp = Stamp(made_from, digest(table), tally(table))
         sink = io.BytesIO()
         metadata = {**(table.schema.metadata or {}), _STAMP: json.dumps(stamp.__dict__)}
-        pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+        vectors = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+        # Numbers of vectors hardly repeat: a dictionary of them would make reading four times as slow.
+        repeating = [name for name in table.column_names if name not in vectors] if vectors else True
+        pq.write_table(
+            table.replace_schema_metadata(metadata), sink, compression="zstd", use_dictionary=repeating
+        )
         self._folder.write(_path(stage, shard), sink.getvalue())
         return stamp
 

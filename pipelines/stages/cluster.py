@@ -115,7 +115,7 @@ class ClusterStage(Stage):
         _save(out, f"{columns.shard.name}.npy", vectors[whole][chosen])
 
     def _train(self, k: int, *, names: list[str], out: Folder) -> list[float]:
-        sample = np.concatenate([_load(out, name) for name in names]).astype(np.float32)
+        sample = np.concatenate([_load(out, name) for name in names], dtype=np.float32)
         try:
             found = spherical_kmeans(sample, k, iterations=self.config.iterations, seed=self.seed)
         except ValueError as error:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 from numpy.typing import NDArray
 
 from filters.base import drop_first_reason
-from filters.clusters import Clusters
+from filters.clusters import Clusters, nearest_others
 from filters.duplicates import Semantic
 from pipelines.columns import digest
 from pipelines.regroup import read_group, write_groups
@@ -74,7 +75,7 @@ class SimilarStage(Stage):
         names = [f"{shard.name}.arrow" for shard in pool.shards]
         missing = [n for n in range(n_bundles) if not folder.exists(_bundle(n))]
         if missing:
-            deal = partial(self._deal_out, centroids=centroids, bundles=bundles, folder=shuffle)
+            deal = partial(self._deal_out, bundles=bundles, folder=shuffle)
             list(pool.map_shards(deal))
             compare = partial(self._compare, names=names, shuffle=shuffle, folder=folder)
             list(pool.run_tasks(compare, missing))
@@ -87,9 +88,7 @@ class SimilarStage(Stage):
         table = columns.survivors(self.gate, {"cluster": self.cluster})
         return np.bincount(table["cluster"].to_numpy(), minlength=k)
 
-    def _deal_out(
-        self, columns: ShardColumns, *, centroids: NDArray[Any], bundles: NDArray[Any], folder: Folder
-    ) -> None:
+    def _deal_out(self, columns: ShardColumns, *, bundles: NDArray[np.int64], folder: Folder) -> None:
         """Write a shard's samples by bundle: each in its own cluster, and as a query in neighbouring ones."""
         sources = {
             "cluster": self.cluster,
@@ -101,7 +100,7 @@ class SimilarStage(Stage):
         own = table["cluster"].to_numpy()
         rank = self._rank(table)
         parts = [(np.arange(len(table)), own, np.zeros(len(table), np.int8))]
-        parts += self._queries(table, own, centroids)
+        parts += self._queries(table, own, read_summary_centroids(columns.run, self.cluster))
         places, clusters, kinds = (np.concatenate(each) for each in zip(*parts, strict=True))
         chosen = table.select(["row", "uid", self.of]).take(pa.array(places))
         chosen = chosen.append_column("shard", pa.repeat(columns.shard.name, len(chosen)))
@@ -132,14 +131,7 @@ class SimilarStage(Stage):
         count = min(count, len(centroids) - 1)
         if count < 1 or not len(places):
             return []
-        vectors = matrix(table[self.of])
-        found: list[NDArray[np.int64]] = []
-        for start in range(0, len(places), 4096):
-            some = places[start : start + 4096]
-            similarity = vectors[some].astype(np.float32) @ centroids.T
-            similarity[np.arange(len(some)), own[some]] = -np.inf
-            found.append(np.argsort(-similarity, axis=1, kind="stable")[:, :count])
-        clusters = np.concatenate(found).ravel()
+        clusters = nearest_others(matrix(table[self.of])[places], centroids, own[places], count).ravel()
         return [(np.repeat(places, count), clusters, np.full(len(clusters), kind, np.int8))]
 
     def _compare(self, bundle: int, *, names: Sequence[str], shuffle: Folder, folder: Folder) -> None:
@@ -280,8 +272,9 @@ def _places_before(part: pa.Table, n: int) -> NDArray[np.int64]:
 
 
 def _sampled(uids: list[str]) -> NDArray[np.bool_]:
-    """Return which samples are looked into: a share of them, by uid."""
-    return np.array([int(uid[-8:], 16) < _CHECKED * (1 << 32) for uid in uids], bool)
+    """Return which samples are looked into: a share of them, by a hash of the uid, which may be a number."""
+    limit = _CHECKED * (1 << 64)
+    return np.array([xxhash.xxh3_64_intdigest(uid.encode()) < limit for uid in uids], bool)
 
 
 def _bundle(number: int) -> str:
