@@ -97,7 +97,8 @@ class TerminalProgress:
                 self._bars.update(self._task, note=note)
             case "engine":
                 self._started = time.monotonic()  # the rate is of the work, not of the workers' start
-                self._console.print(f"{event['workers']} workers started in {event['seconds']:.1f} s")
+                team = f"{event['gpus']} GPU workers" if "gpus" in event else f"{event['workers']} workers"
+                self._console.print(f"{team} started in {event['seconds']:.1f} s")
             case "warning":
                 self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
 

@@ -37,7 +37,8 @@ class EngineConfig(BaseModel):
     gpus: int | Literal["all"] = Field(
         0,
         ge=0,
-        description="a worker for each of so many GPUs of this machine, instead of `workers`",
+        description="a worker for each of so many GPUs of this machine, for stages that run a model; the "
+        "other stages run on `workers`",
     )
     memory_per_worker: str = Field("auto", description="a worker above this is restarted; such as 8GB")
     scheduler: str | None = Field(None, description="address of a running Dask scheduler, tcp://host:8786")
@@ -59,11 +60,13 @@ class EngineConfig(BaseModel):
     @property
     def in_process(self) -> bool:
         """Whether there are no workers."""
-        return not (self.workers or self.gpus or self.scheduler or self.cluster)
+        return not (self.workers or self.scheduler or self.cluster)
 
 
 class Engine:
-    """Runs functions on items, in any order, on workers that start with the first call.
+    """Runs functions on items, in any order, on workers that start with the first call that needs them.
+
+    There may be two teams of workers on one machine: one that has the CPU cores, one that has the GPUs.
 
     Parameters
     ----------
@@ -85,22 +88,30 @@ class Engine:
         self._preload = [*preload]
         self._emit = emit
         self._stack = contextlib.ExitStack()
-        self._client: Any = None
+        self._clients: dict[bool, Any] = {}
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the results of a function on many items as they come; only a few are in flight at a time."""
-        if self._config.in_process:
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, gpu: bool = False
+    ) -> Iterator[Result]:
+        """Yield the results of a function on many items as they come; only a few are in flight at a time.
+
+        With `gpu`, on the workers that have GPUs, where the configuration asks for such.
+        """
+        gpu = gpu and bool(self._config.gpus)
+        if self._config.in_process and not gpu:
             yield from map(function, items)
             return
         todo = iter(items)
         first = list(itertools.islice(todo, 1))
         if first:
-            yield from self._map_on_workers(function, itertools.chain(first, todo))
+            yield from self._map_on_workers(function, itertools.chain(first, todo), gpu)
 
-    def _map_on_workers(self, function: Callable[[Item], Result], todo: Iterator[Item]) -> Iterator[Result]:
+    def _map_on_workers(
+        self, function: Callable[[Item], Result], todo: Iterator[Item], gpu: bool
+    ) -> Iterator[Result]:
         from distributed import as_completed
 
-        client = self._connected()
+        client = self._connected(gpu)
         window = _TASKS_PER_THREAD * max(1, self._config.workers)
         running = as_completed(loop=client.loop)
 
@@ -117,19 +128,20 @@ class Engine:
         finally:
             client.cancel(list(running.futures))
 
-    def _connected(self) -> Any:
-        if self._client is None:
+    def _connected(self, gpu: bool) -> Any:
+        if gpu not in self._clients:
             started = time.monotonic()
-            self._client = self._stack.enter_context(_client(self._config, self._preload))
+            self._clients[gpu] = self._stack.enter_context(_client(self._config, self._preload, gpu))
             seconds = round(time.monotonic() - started, 2)
-            self._emit({"event": "engine", "workers": self._config.workers, "seconds": seconds})
-        return self._client
+            team = {"gpus": self._config.gpus} if gpu else {"workers": self._config.workers}
+            self._emit({"event": "engine", **team, "seconds": seconds})
+        return self._clients[gpu]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._client = None
+        self._clients.clear()
         self._stack.close()
 
 
@@ -146,7 +158,7 @@ def _result(future: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
+def _client(config: EngineConfig, preload: list[str], gpu: bool) -> Iterator[Any]:
     threads = dict.fromkeys(_THREAD_VARIABLES, str(config.threads_per_worker))
     with no_main_module(), _environment(threads):
         import dask
@@ -161,13 +173,16 @@ def _client(config: EngineConfig, preload: list[str]) -> Iterator[Any]:
         }
         with dask.config.set(settings):
             get_mp_context().set_forkserver_preload(["distributed", *preload])
-            with _cluster(config) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+            with (
+                _cluster(config, gpu) as cluster,
+                distributed.Client(cluster, set_as_default=False) as client,
+            ):
                 client.wait_for_workers(1)
                 yield client
 
 
 @contextlib.contextmanager
-def _cluster(config: EngineConfig) -> Iterator[Any]:
+def _cluster(config: EngineConfig, gpu: bool) -> Iterator[Any]:
     """Yield what a Dask client connects to: an address, or a cluster that ends with this context."""
     if config.scheduler:
         yield config.scheduler
@@ -176,11 +191,11 @@ def _cluster(config: EngineConfig) -> Iterator[Any]:
             cluster.scale(config.workers)
             yield cluster
     else:
-        with _local_cluster(config) as cluster:
+        with _local_cluster(config, gpu) as cluster:
             yield cluster
 
 
-def _local_cluster(config: EngineConfig) -> Any:
+def _local_cluster(config: EngineConfig, gpu: bool) -> Any:
     shared = {
         "memory_limit": config.memory_per_worker,
         "host": "127.0.0.1",
@@ -189,7 +204,7 @@ def _local_cluster(config: EngineConfig) -> Any:
     }
     from distributed import LocalCluster
 
-    if not config.gpus:
+    if not gpu:
         # A task holds its worker: its model uses the threads, see _environment.
         return LocalCluster(n_workers=config.workers, threads_per_worker=1, **shared)
     # Two shards at once: while one is written, the other keeps the GPU busy.

@@ -56,7 +56,7 @@ class Runner:
         missing = [(shard, wanted[shard.name]) for shard in self.shards if shard.name not in done]
         self.emit({"event": "stage", "stage": stage.name, "shards": len(self.shards), "done": len(done)})
         task = partial(_compute, stage=stage, summary=summary, run=self.run)
-        for name, stamp in self.engine.map(task, missing):
+        for name, stamp in self.engine.map(task, missing, gpu=stage.runs_model):
             done[name] = stamp
             self.emit({"event": "shard", "stage": stage.name, "shard": name, **_counts(stamp.tally)})
         self.stamps[stage.name] = done
@@ -67,10 +67,8 @@ class Runner:
         )
 
     def _made_from(self, stage: Stage, shard: Shard, summary: Any) -> str:
-        inputs: list[Any] = [self.stamps[name][shard.name].digest for name in stage.reads]
-        # The first stage reads the tar itself, so its inputs are the file as it lies there.
-        source = inputs or [shard.name, shard.size, shard.version]
-        return fingerprint(*_identity(stage), summary, source)
+        inputs = [self.stamps[name][shard.name].digest for name in stage.reads]
+        return fingerprint(*_identity(stage), summary, [*inputs, *stage.files(shard)])
 
     def _summary(self, stage: Stage) -> Any:
         """Return a stage's summary of the pool, from the run folder if it is of the same columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -85,6 +85,9 @@ class Pool:
 class Stage(ABC):
     """One step of a run. Stages are sent to workers, so they hold settings only, never data."""
 
+    runs_model: ClassVar[bool] = False
+    """Whether its shards belong on the workers that have GPUs."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -103,6 +106,10 @@ class Stage(ABC):
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
         """Return everything beside its inputs that decides the result, as JSON values."""
+
+    def files(self, shard: Shard) -> list[Any]:
+        """Return what identifies the files that this stage reads beside columns, as JSON values."""
+        return []
 
     def summarize(self, pool: Pool) -> Any:
         """Return what must be known of the whole pool before any shard can be done, as a JSON value."""

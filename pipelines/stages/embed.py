@@ -23,6 +23,8 @@ from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 class Embed(Stage):
     """Reads the images of the survivors from the tars and writes their vectors as float16, length 1."""
 
+    runs_model = True
+
     stage_name: str
     spec: EncoderSpec
     gate: str

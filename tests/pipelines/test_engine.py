@@ -25,6 +25,10 @@ def square(number: int) -> int:
     return number * number
 
 
+def process(number: int) -> int:
+    return os.getpid()
+
+
 def die(number: int) -> int:
     os._exit(1)
 
@@ -63,6 +67,19 @@ def test_workers_here_do_all_and_pin_their_threads() -> None:
     with Engine(EngineConfig(workers=2, threads_per_worker=3)) as engine:
         assert sorted(engine.map(square, range(100))) == [number * number for number in range(100)]
         assert list(engine.map(environment, [0])) == [{"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}]
+
+
+@pytest.mark.slow
+def test_gpus_have_workers_of_their_own() -> None:
+    events: list[dict[str, Any]] = []
+    with Engine(EngineConfig(workers=1, gpus=1), emit=events.append) as engine:
+        (here,) = engine.map(process, [0])
+        (there,) = engine.map(process, [0], gpu=True)
+        assert list(engine.map(process, [0])) == [here]
+    assert here != there
+    assert [("gpus" in event) for event in events] == [False, True]
+    with Engine(EngineConfig(workers=0)) as engine:
+        assert list(engine.map(process, [0], gpu=True)) == [os.getpid()]  # none asked for: as ever
 
 
 @pytest.mark.slow
