@@ -59,10 +59,11 @@ def run(
 def resolved(config: RunConfig, base: Path) -> bytes:
     """Return a configuration as YAML that means the same wherever it is read."""
     content = config.model_dump(mode="json", exclude_none=True, serialize_as_any=True)
-    shards = [config.pool.shards] if isinstance(config.pool.shards, str) else config.pool.shards
-    content["pool"]["shards"] = ["::".join(resolve(p, base) for p in s.split("::")) for s in shards]
+    for kind in {"shards", "metadata"} & {*content["pool"]}:
+        given = content["pool"][kind]
+        patterns = [given] if isinstance(given, str) else given
+        content["pool"][kind] = ["::".join(resolve(p, base) for p in s.split("::")) for s in patterns]
     content["run"] = resolve(config.run, base)
-    content["output"]["shards"] = resolve(config.output.shards, base)
-    if config.output.subset:
-        content["output"]["subset"] = resolve(config.output.subset, base)
+    for kind in {"shards", "subset"} & {*content["output"]}:
+        content["output"][kind] = resolve(content["output"][kind], base)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()

@@ -14,6 +14,7 @@ from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
 from pipelines.storage import resolve
 from pipelines.user_files import with_absolute_files
+from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -126,7 +127,9 @@ def _with_paths_from(config: RunConfig, base: Path) -> RunConfig:
     return config.model_copy(update={"encoder": encoder, "encoders": encoders, "stages": stages})
 
 
-def _with_paths(encoder: EncoderSpec, base: Path) -> EncoderSpec:
+def _with_paths(encoder: EncoderSpec | StoredVectors, base: Path) -> EncoderSpec | StoredVectors:
+    if isinstance(encoder, StoredVectors):
+        return encoder
     model, pretrained = encoder.model, encoder.pretrained
     if model.startswith("local-dir:"):
         model = "local-dir:" + resolve(model.removeprefix("local-dir:"), base)

@@ -16,10 +16,12 @@ import pyarrow as pa
 from pipelines.config import RunConfig
 from pipelines.ingest import ingest
 from pipelines.plan import plan
-from pipelines.shards import Shard, expand, numbering_gaps
+from pipelines.shards import Shard, numbering_gaps
+from pipelines.stage import ShardColumns, Stage
 from pipelines.stages.embed import Embed
 from pipelines.stages.ingest import Ingest
 from pipelines.storage import Folder, open_stream
+from pipelines.tables import pool_shards, row_count
 from pipelines.tar_reader import read_members
 
 _LOOK_MEMBERS = 900  # about 300 samples: half a second
@@ -46,17 +48,11 @@ class Forecast:
 
 def forecast(config: RunConfig, base: Path) -> Forecast:
     """Look at a configuration's pool without reading more than the beginning of one shard."""
-    shards = expand(config.pool.shards, base)
-    stages = plan(config).stages
-    pool_bytes = sum(shard.size for shard in shards)
-    assert isinstance(stages[0], Ingest)
-    largest = max(shards, key=lambda shard: shard.size)
-    _look(largest, stages[0], n_members=3)  # the first image pays for the decoders' start
-    table, n_bytes, seconds = _look(largest, stages[0], _LOOK_MEMBERS)
-    counted = _counted(shards)
-    samples = counted if counted is not None else round(pool_bytes * len(table) / max(1, n_bytes))
+    shards = pool_shards(config, base)
+    stages = plan(config, base).stages
+    pool_bytes = sum({shard.url: shard.size for shard in shards}.values())
+    samples, counted, per_sample = _look_at_pool(shards, stages[0])
     workers = max(1, config.engine.workers)
-    per_sample = seconds / max(1, len(table))
     costs = [_cost(_model(stage.spec.model)) for stage in stages if isinstance(stage, Embed)]
     flops = sum(cost or 0 for cost, _ in costs)
     known = all(cost for cost, _ in costs)
@@ -64,14 +60,29 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
         shards=len(shards),
         gaps=numbering_gaps(shards),
         samples=samples,
-        counted=counted is not None,
+        counted=counted,
         pool_bytes=pool_bytes,
         stages=[stage.name for stage in stages] + ["write"],
         ingest_seconds=samples * per_sample / workers,
         encode_seconds=samples * flops / (_CPU_FLOPS * workers) if known else None,
         run_bytes=samples * (_COLUMN_BYTES + sum(4 * (width or 512) for _, width in costs)),
-        output_bytes=pool_bytes,
+        output_bytes=pool_bytes if config.output.shards else 16 * samples,
     )
+
+
+def _look_at_pool(shards: list[Shard], first: Stage) -> tuple[int, bool, float]:
+    """Return the number of samples, whether they were counted, and the seconds that a sample takes."""
+    largest = max(shards, key=lambda shard: shard.size)
+    if not isinstance(first, Ingest):
+        started = time.monotonic()
+        table = first.compute(ShardColumns(largest, Folder("")), None)
+        return row_count(shards), True, (time.monotonic() - started) / max(1, len(table))
+    _look(largest, first, n_members=3)  # the first image pays for the decoders' start
+    table, n_bytes, seconds = _look(largest, first, _LOOK_MEMBERS)
+    counted = _counted(shards)
+    pool_bytes = sum(shard.size for shard in shards)
+    samples = counted if counted is not None else round(pool_bytes * len(table) / max(1, n_bytes))
+    return samples, counted is not None, seconds / max(1, len(table))
 
 
 def _look(shard: Shard, stage: Ingest, n_members: int) -> tuple[pa.Table, int, float]:

@@ -13,8 +13,8 @@ from pipelines.errors import ConfigError
 from pipelines.lock import is_owned
 from pipelines.plan import plan
 from pipelines.runner import add_tallies
-from pipelines.shards import expand
 from pipelines.storage import Folder, resolve
+from pipelines.tables import pool_shards
 from pipelines.write import MANIFEST
 
 
@@ -51,11 +51,11 @@ def status(run: str) -> Status:
     if not folder.exists("run.yaml"):
         raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
     config, _ = load(yaml.safe_load(folder.read("run.yaml")))
-    shards = [shard.name for shard in expand(config.pool.shards)]
+    shards = [shard.name for shard in pool_shards(config)]
     store = ColumnStore(folder)
     stages = []
     for stage in plan(config).stages:
         stamps = store.stamps(stage.name, shards)
         stages.append(StageStatus(stage.name, len(stamps), add_tallies([s.tally for s in stamps.values()])))
-    output = Folder(config.output.shards)
+    output = Folder(config.output.folder)
     return Status(config.name, len(shards), stages, is_owned(folder), output.exists(MANIFEST), output.url)

@@ -71,9 +71,11 @@ class Rules(Filter):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns read by `decide`."""
-        original = ("original_width", "original_height") if self.sides == "original" else ()
+        sided = self.min_side or self.max_side or self.max_aspect
+        stored = ("width", "height") if sided else ()
+        original = ("original_width", "original_height") if sided and self.sides == "original" else ()
         url = ("url",) if self.blocked_hosts or self.blocked_url_words else ()
-        return ("caption", "width", "height", *original, *url)
+        return ("caption", *stored, *original, *url)
 
     def check(self) -> None:
         """Raise `ValueError` when the language model is none."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializeAsAny,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from filters.baselines import Baseline
@@ -28,8 +31,9 @@ from filters.rules import Rules
 from filters.select import Select
 from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
-from pipelines.ingest import Limits
+from pipelines.pool_config import PoolConfig
 from pipelines.score_config import SCORES, ScoreConfig
+from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
 
@@ -55,25 +59,39 @@ STAGES: dict[str, type[BaseModel]] = {
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
-class PoolConfig(_Strict):
-    """The raw shards."""
+_TAGS: dict[str, type[BaseModel]] = {"an-encoder": EncoderSpec, "stored-vectors": StoredVectors}
 
-    shards: str | list[str] = Field(description="brace range, glob, folder, URL, or a list of these")
-    verify: Literal["decode", "header"] = Field(
-        "decode", description="decode: prove that every image decodes; header: read its size only"
+
+def _kind_of_encoder(given: Any) -> str:
+    stored = isinstance(given, str | StoredVectors) or (
+        isinstance(given, dict) and {"image", "text"} & {*given}
     )
-    max_set_aside: float = Field(
-        0.5, ge=0, le=1, description="stop when more than this share of the samples can't be read"
-    )
-    limits: Limits = Field(default_factory=Limits, description="sizes beyond which a sample is set aside")
+    return "stored-vectors" if stored else "an-encoder"
+
+
+AnyEncoder = Annotated[
+    Annotated[EncoderSpec, Tag("an-encoder")] | Annotated[StoredVectors, Tag("stored-vectors")],
+    Discriminator(_kind_of_encoder),
+]
 
 
 class OutputConfig(_Strict):
-    """The shards to train on."""
+    """The shards to train on, or a list of them."""
 
-    shards: str = Field(description="folder or URL of the new shards")
+    shards: str | None = Field(None, description="folder or URL of the new shards")
     samples_per_shard: int = Field(10_000, gt=0, description="samples in each new shard but the last")
-    subset: str | None = Field(None, description="also write the kept uids as a DataComp subset, .npy")
+    subset: str | None = Field(None, description="write the kept uids as a DataComp subset, .npy")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.shards is None and self.subset is None:
+            raise ValueError("give shards (a folder), subset (an .npy), or both")
+        return self
+
+    @property
+    def folder(self) -> str:
+        """Where the manifest lies: with the shards, or else beside the subset."""
+        return self.shards if self.shards is not None else (self.subset or "").rpartition("/")[0]
 
 
 class RunConfig(_Strict):
@@ -86,14 +104,25 @@ class RunConfig(_Strict):
     engine: EngineConfig = Field(
         default_factory=EngineConfig, description="where to run; never changes results"
     )
-    encoder: EncoderSpec | None = Field(None, description="needed by stages that use vectors")
-    encoders: dict[EncoderName, EncoderSpec] = Field(
+    encoder: AnyEncoder | None = Field(
+        None, description="needed by stages that use vectors: a model, or the vectors of the pool's metadata"
+    )
+    encoders: dict[EncoderName, AnyEncoder] = Field(
         default_factory=dict, description="further encoders, which stages ask for by these names"
     )
     stages: list[dict[str, SerializeAsAny[BaseModel]]] = Field(
         description="in order, each on the survivors of the one before"
     )
     output: OutputConfig
+
+    @model_validator(mode="after")
+    def _images_where_needed(self) -> Self:
+        if self.pool.metadata is not None and self.output.shards is not None:
+            raise ValueError(
+                "output.shards: metadata has no images to write; give output.subset alone, and write shards "
+                "by a second run, over the tars, with the stage `subset`"
+            )
+        return self
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -137,7 +166,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    parts = [str(part) for part in problem["loc"] if part not in _TAGS]
+    place = ".".join(part for part in parts if not part.startswith("function-"))
     if problem["type"] == "extra_forbidden":
         known = list(_model_at(model, problem["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
@@ -153,7 +183,7 @@ def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[Base
     for part in place:
         field = model.model_fields.get(str(part))
         inner = next(_models(field.annotation), None) if field else None
-        model = inner or model
+        model = _TAGS.get(str(part)) or inner or model
     return model
 
 

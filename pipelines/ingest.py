@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from scoring.images import ImageProblem, decode_rgb, read_header
 from scoring.perceptual_hash import WAVES, looks
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
+_LARGEST = 3e38  # of float32
 SAMPLES = pa.schema(
     [
         ("row", pa.int32()),
@@ -85,6 +86,7 @@ def ingest(
     *,
     pixels: Literal["looks", "hash", "decode", "header"],
     limits: Limits,
+    scores: Sequence[str] = (),
 ) -> pa.Table:
     """Return the samples of one shard, one row each, in the order in which their keys first appear.
 
@@ -99,11 +101,14 @@ def ingest(
         decodes it and hashes the pixels; `looks` also keeps what it looks like.
     limits
         Sizes beyond which a sample is set aside.
+    scores
+        Keys of the samples' JSON whose numbers are scores.
 
     Returns
     -------
     pyarrow.Table
-        Schema `SAMPLES`. Rows with a `problem` are set aside, the others are whole.
+        Schema `SAMPLES`, and a column of float32 for each score, null where a sample has none. Rows with a
+        `problem` are set aside, the others are whole.
     """
     drafts: dict[str, _Draft] = {}
     extra: list[_Draft] = []
@@ -120,7 +125,12 @@ def ingest(
         elif draft.repeated:
             draft.fail("repeated_key", "another sample of this shard has the same key: parts may be its own")
         _take(draft, name[1], member, pixels, limits)
-    return _table(shard, [*drafts.values(), *extra])
+    found = [*drafts.values(), *extra]
+    table = _table(shard, found)
+    for score in scores:
+        values = [_number(draft.metadata.get(score)) for draft in found]
+        table = table.append_column(score, pa.array(values, pa.float32()))
+    return table
 
 
 def _damaged(damage: Damage, drafts: dict[str, _Draft]) -> Iterator[_Draft]:
@@ -222,6 +232,10 @@ def _finish(draft: _Draft) -> None:
 def _members(draft: _Draft) -> list[dict[str, Any]]:
     order = sorted(draft.members, key=lambda suffix: (suffix != draft.image_suffix, suffix))
     return [{"suffix": s, "offset": draft.members[s][0], "size": draft.members[s][1]} for s in order]
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < _LARGEST else None
 
 
 def _integer(value: object) -> int | None:

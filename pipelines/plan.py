@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -14,6 +15,7 @@ from filters.fusion import Fuse
 from filters.prune import Prune
 from filters.repeats import Repeats
 from filters.soft_cap_sampling import SoftCap
+from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.score_config import NormSim, SClipLoss, Similarity
@@ -25,10 +27,15 @@ from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
+from pipelines.stages.ingest_table import IngestTable
 from pipelines.stages.prune import plan_prune
 from pipelines.stages.repeats import plan_repeats
 from pipelines.stages.s_clip_loss import plan_s_clip_loss
 from pipelines.stages.score import plan_norm_sim, plan_similarity
+from pipelines.stages.stored import Stored
+from pipelines.tables import layout_of
+from pipelines.vectors import StoredVectors
+from scoring.encoder_spec import EncoderSpec
 
 PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Duplicates: plan_duplicates,
@@ -85,7 +92,7 @@ class Plan:
         numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
         return name if name not in taken else next(free for free in numbered if free not in taken)
 
-    def vectors(self, encoder: str | None, where: str) -> str:
+    def vectors(self, encoder: str | None, where: str, of: Iterable[str] = ("image", "text")) -> str:
         """Return the stage with the `image` and `text` vectors of an encoder, added if it isn't there yet.
 
         Parameters
@@ -94,16 +101,36 @@ class Plan:
             A name from the configuration's `encoders`; None for `encoder`.
         where
             The place in the configuration that asks, for errors.
+        of
+            Which of the two are needed.
         """
         name = "embed" if encoder is None else f"embed-{encoder}"
+        spec = self._encoder(encoder, where)
+        if isinstance(spec, StoredVectors) and (lacking := [kind for kind in of if kind not in spec.names]):
+            raise ConfigError(f"{where} needs {lacking[0]} vectors: say in the encoder what they are called")
         if all(stage.name != name for stage in self.stages):
-            spec = self._encoder(encoder, where)
-            encoder_identity(spec)  # its files are there, or nothing starts
-            self.add(Embed(name, spec, self.last, "ingest", self.config.pool.limits.pixels))
+            self.add(self._embedding(name, spec, where))
         return name
 
-    def _encoder(self, name: str | None, where: str) -> Any:
+    def _embedding(self, name: str, spec: EncoderSpec | StoredVectors, where: str) -> Stage:
+        if isinstance(spec, StoredVectors):
+            return Stored(name, spec, self.last)
+        self.require_images(where, "for a model to see; its own vectors are an encoder such as datacomp:l14")
+        encoder_identity(spec)  # its files are there, or nothing starts
+        return Embed(name, spec, self.last, "ingest", self.config.pool.limits.pixels)
+
+    def require_images(self, where: str, why: str) -> None:
+        """Raise `ConfigError` when the pool has no images."""
+        if self.config.pool.shards is None:
+            raise ConfigError(f"{where}: a pool of metadata has no images {why}")
+
+    def _encoder(self, name: str | None, where: str) -> EncoderSpec | StoredVectors:
         spec = self.config.encoder if name is None else self.config.encoders.get(name)
+        if isinstance(spec, StoredVectors) and self.config.pool.metadata is None:
+            raise ConfigError(
+                f"{where}: the encoder names stored vectors ({', '.join(spec.names.values())}), which come "
+                "with pool.metadata, and this pool is one of shards: name a model"
+            )
         if spec is not None:
             return spec
         if name is None:
@@ -118,6 +145,11 @@ class Plan:
         if column in self.sources:
             raise ConfigError(f"{where}: the score {column!r} is there already")
 
+    def require_columns(self, names: Iterable[str], where: str) -> None:
+        """Raise `ConfigError` when one of these columns is not there at this point."""
+        if missing := [name for name in names if name not in self.sources]:
+            raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
+
     def require_scores(self, names: Sequence[str], where: str) -> None:
         """Raise `ConfigError` when one of these is not a score at this point."""
         missing = [name for name in names if name not in self.scores]
@@ -130,8 +162,15 @@ class Plan:
             raise ConfigError(f"{where}: there is no score {missing[0]!r} at this point; {there}")
 
 
-def plan(config: RunConfig) -> Plan:
+def plan(config: RunConfig, base: str | Path = ".") -> Plan:
     """Return the stages that a configuration asks for.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    base
+        Where the relative paths of a pool of tables start: their columns must be known.
 
     Raises
     ------
@@ -139,14 +178,30 @@ def plan(config: RunConfig) -> Plan:
         When the stages make no sense in this order.
     """
     result = Plan(config)
-    result.add(Ingest("header", config.pool.limits), SAMPLE_COLUMNS)
+    if config.pool.metadata is None:
+        scores = tuple(config.pool.scores or ())
+        _refuse_reserved(scores)
+        result.add(Ingest("header", config.pool.limits, scores), SAMPLE_COLUMNS, scores)
+    else:
+        layout = layout_of(config.pool, base)
+        table = IngestTable(layout, config.pool.limits.caption_bytes)
+        result.add(table, table.columns, layout.scores)
     for number, entry in enumerate(config.stages, 1):
         kind, parameters = next(iter(entry.items()))
         add = PLANNERS.get(type(parameters), plan_filter)
         add(result, parameters, f"stages: number {number} ({kind})")
-    result.stages[0] = Ingest(_pixels(result), config.pool.limits)
+    if isinstance(first := result.stages[0], Ingest):
+        result.stages[0] = replace(first, pixels=_pixels(result))
     result.stages.append(Decide(tuple(stage.name for stage in result.stages)))
     return result
+
+
+def _refuse_reserved(scores: Iterable[str]) -> None:
+    for name in scores:
+        if name in OUTCOME or name in SAMPLE_COLUMNS:
+            raise ConfigError(
+                f"pool.scores: a score can't be called {name!r}: samples have a column of that name"
+            )
 
 
 def _pixels(plan: Plan) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.columns import DECISIONS, fingerprint
 from pipelines.errors import ConfigError
-from pipelines.runner import Runner
+from pipelines.runner import Runner, read_json
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder
+from pipelines.subset import subset_of_run
 from pipelines.write import MANIFEST
 
+SET_ASIDE = "set_aside.parquet"
 _SET_ASIDE = pa.schema([(name, pa.string()) for name in ("uid", "shard", "key", "stage", "reason", "detail")])
 _LIBRARIES = ("curate-pools", "numpy", "pyarrow", "pillow", "simplejpeg", "torch", "open_clip_torch")
 
@@ -55,11 +58,40 @@ def put_stream(folder: Folder, name: str, pieces: Iterable[bytes]) -> dict[str, 
 
 def write_set_aside(runner: Runner, stages: Sequence[str]) -> None:
     """Write `set_aside.parquet`: every sample that could not be used, with the stage and the reason."""
-    with runner.run.create("set_aside.parquet") as stream, pq.ParquetWriter(stream, _SET_ASIDE) as writer:
-        for shard in runner.shards:
-            for stage in stages:
-                if runner.stamps[stage][shard.name].tally["set_aside"]:
-                    writer.write_table(_set_aside(ShardColumns(shard, runner.run), stage))
+
+    def write() -> dict[str, Any]:
+        with runner.run.create(SET_ASIDE) as stream, pq.ParquetWriter(stream, _SET_ASIDE) as writer:
+            for shard in runner.shards:
+                for stage in stages:
+                    if runner.stamps[stage][shard.name].tally["set_aside"]:
+                        writer.write_table(_set_aside(ShardColumns(shard, runner.run), stage))
+        return {"size": runner.run.size(SET_ASIDE)}
+
+    _unless_there(runner, stages, runner.run, SET_ASIDE, write)
+
+
+def write_subset(runner: Runner, folder: Folder, name: str) -> dict[str, Any]:
+    """Write the kept uids as DataComp's subset file; return what a manifest says of it."""
+    stamps = runner.stamps[DECISIONS].values()
+    n = sum(weight * count for stamp in stamps for weight, count in stamp.tally["weights"])
+    pieces = subset_of_run(runner.run, runner.shards, n)
+    return _unless_there(runner, [DECISIONS], folder, name, lambda: put_stream(folder, name, pieces))
+
+
+def _unless_there(
+    runner: Runner, stages: Sequence[str], folder: Folder, name: str, write: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Write a file unless it was made of the same columns and is still there; return what is known of it."""
+    digests = [[runner.stamps[stage][shard.name].digest for stage in stages] for shard in runner.shards]
+    made_from = fingerprint(folder.url, name, [shard.name for shard in runner.shards], list(stages), digests)
+    record = f"state/published/{name}.json"
+    kept = read_json(runner.run, record)
+    if kept.get("made_from") == made_from and folder.size(name) == kept["facts"]["size"]:
+        facts: dict[str, Any] = kept["facts"]
+        return facts
+    facts = write()
+    runner.run.write(record, json.dumps({"made_from": made_from, "facts": facts}).encode())
+    return facts
 
 
 def _set_aside(columns: ShardColumns, stage: str) -> pa.Table:

@@ -19,10 +19,10 @@ from pipelines.errors import StoppedError
 from pipelines.lock import own
 from pipelines.plan import Plan, plan
 from pipelines.runner import Emit, Runner
-from pipelines.shards import Shard, expand, numbering_gaps
+from pipelines.shards import Shard, numbering_gaps
 from pipelines.stages.embed import Embed
 from pipelines.storage import Folder, resolve
-from pipelines.subset import subset_of_run
+from pipelines.tables import pool_shards
 from pipelines.user_files import with_file_digests
 from pipelines.write import COPIED, MANIFEST, Writer
 
@@ -63,10 +63,10 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         When work is left; a later call goes on from there.
     """
     started = time.monotonic()
-    shards = expand(config.pool.shards, base)
-    stages = plan(config)
+    stages = plan(config, base)
+    shards = pool_shards(config, base)
     run = Folder(resolve(config.run, base))
-    output = Folder(resolve(config.output.shards, base))
+    output = Folder(resolve(config.output.folder, base))
     with own(run):
         publish.refuse_foreign(output, run)
         run.sweep()
@@ -87,7 +87,7 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
 
 
 def _announce(shards: list[Shard], emit: Emit) -> None:
-    n_bytes = sum(shard.size for shard in shards)
+    n_bytes = sum({shard.url: shard.size for shard in shards}.values())
     emit(
         {
             "event": "pool",
@@ -133,23 +133,30 @@ def _publish(
 ) -> None:
     """Write the new shards and what stands beside them; the manifest comes last."""
     publish.write_set_aside(runner, [stage.name for stage in stages.stages[:-1]])
-    sources = {name: stages.sources[name] for name in (*COPIED, *stages.scores)}
-    records = Writer(runner.run, output, config.output.samples_per_shard, sources).write(runner)
-    files = {name: facts for record in records for name, facts in record["files"].items()}
-    sizes = {f"{record['name']}.tar": record["samples"] for record in records}
-    files["sizes.json"] = publish.put_if_changed(output, "sizes.json", json.dumps(sizes, indent=1).encode())
-    if config.output.subset:
-        subset = Folder(resolve(config.output.subset, base).rpartition("/")[0])
-        name = config.output.subset.rpartition("/")[2]
-        pieces = subset_of_run(runner.run, runner.shards, sum(sizes.values()))
-        facts = publish.put_stream(subset, name, pieces)
-        if subset.url == output.url:
+    files: dict[str, Any] = {}
+    if config.output.shards is not None:
+        files |= _write_shards(runner, stages, config, output)
+    if config.output.subset is not None:
+        path = resolve(config.output.subset, base)
+        folder, name = Folder(path.rpartition("/")[0]), path.rpartition("/")[2]
+        facts = publish.write_subset(runner, folder, name)
+        if folder.url == output.url:
             files[name] = facts
     pool = {"shards": len(runner.shards), "digest": _pool_digest(runner)}
     counts = {**counts, "pool": pool}
     publish.put_if_changed(
         output, MANIFEST, publish.manifest(config.name, _what_decides(config), counts, files)
     )
+
+
+def _write_shards(runner: Runner, stages: Plan, config: RunConfig, output: Folder) -> dict[str, Any]:
+    """Write the new shards and their sizes; return what a manifest says of every file."""
+    sources = {name: stages.sources[name] for name in (*COPIED, *stages.scores)}
+    records = Writer(runner.run, output, config.output.samples_per_shard, sources).write(runner)
+    files = {name: facts for record in records for name, facts in record["files"].items()}
+    sizes = {f"{record['name']}.tar": record["samples"] for record in records}
+    sized = publish.put_if_changed(output, "sizes.json", json.dumps(sizes, indent=1).encode())
+    return {**files, "sizes.json": sized}
 
 
 def _pool_digest(runner: Runner) -> str:
@@ -166,7 +173,7 @@ def _what_decides(config: RunConfig) -> dict[str, Any]:
             "name": True,
             "run": True,
             "engine": True,
-            "pool": {"shards"},
+            "pool": {"shards", "metadata"},
             "output": {"shards", "subset"},
         },
     )

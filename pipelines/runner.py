@@ -77,7 +77,7 @@ class Runner:
         inputs = [[s.name, *(self.stamps[name][s.name].digest for name in stage.reads)] for s in self.shards]
         made_from = fingerprint(*_identity(stage), inputs)
         path = f"state/{stage.name}.json"
-        kept = _read_json(self.run, path)
+        kept = read_json(self.run, path)
         if kept.get("made_from") == made_from:
             return kept["summary"]
         workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
@@ -146,7 +146,8 @@ def _reasons(tally: Mapping[str, Any]) -> str:
     )
 
 
-def _read_json(folder: Folder, name: str) -> dict[str, Any]:
+def read_json(folder: Folder, name: str) -> dict[str, Any]:
+    """Return a JSON object, empty when the file is not there or is none."""
     try:
         found = json.loads(folder.read(name))
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""From what the user calls the pool to the list of its shards, in one order whatever the spelling."""
+"""From what the user calls the pool to the list of its files, in one order whatever the spelling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.storage import filesystem, resolve
@@ -21,21 +21,35 @@ Info = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One tar of the pool.
+class VectorFile:
+    """Where vectors of a shard's samples lie, row by row: a column of a Parquet file, an .npz or an .npy."""
 
-    `name` is its path below the folder that all shards share, without `.tar`; `version` changes when the
-    file does (modification time or the store's ETag).
+    name: str
+    kind: Literal["column", "npz", "npy"]
+    url: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of the pool, or some rows of a Parquet file.
+
+    `name` is its path below the folder that all shards share, without the suffix; `version` changes when the
+    file does (modification time or the store's ETag). `rows` are the first and last (exclusive) row in a
+    Parquet file, and `vectors` what lies beside it.
     """
 
     name: str
     url: str
     size: int
     version: str
+    rows: tuple[int, int] | None = None
+    vectors: tuple[VectorFile, ...] = ()
 
 
-def expand(spec: str | Sequence[str], base: str | Path = ".") -> list[Shard]:
-    """Return the shards that a pool specification names, sorted by name.
+def expand(spec: str | Sequence[str], base: str | Path = ".", suffix: str = ".tar") -> list[Shard]:
+    """Return the files that a pool specification names, sorted by name.
 
     Parameters
     ----------
@@ -44,6 +58,8 @@ def expand(spec: str | Sequence[str], base: str | Path = ".") -> list[Shard]:
         list of these.
     base
         Where relative paths start.
+    suffix
+        How the files end.
 
     Raises
     ------
@@ -54,13 +70,14 @@ def expand(spec: str | Sequence[str], base: str | Path = ".") -> list[Shard]:
         part for entry in ([spec] if isinstance(spec, str) else spec) for part in entry.split("::") if part
     ]
     patterns = [pattern for part in parts for pattern in _expand_braces(resolve(part, base))]
-    found = _named_files([pattern for pattern in patterns if _is_file(pattern)])
+    found = _named_files([pattern for pattern in patterns if _is_file(pattern, suffix)], suffix)
     for pattern in patterns:
-        if not _is_file(pattern):
-            found |= _match(pattern)
+        if not _is_file(pattern, suffix):
+            found |= _match(pattern, suffix)
     if not found:
-        raise ConfigError(f"no shards match {spec!r} (relative paths start at {base})")
-    return _named(found)
+        what = "shards" if suffix == ".tar" else f"{suffix} files"
+        raise ConfigError(f"no {what} match {spec!r} (relative paths start at {base})")
+    return _named(found, suffix)
 
 
 def _expand_braces(pattern: str) -> Iterator[str]:
@@ -84,64 +101,71 @@ def _choices(inside: str) -> Iterator[str]:
         yield from (f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1))
 
 
-def _is_file(pattern: str) -> bool:
-    return pattern.endswith(".tar") and not any(sign in pattern for sign in "*?[")
+def _is_file(pattern: str, suffix: str) -> bool:
+    return pattern.endswith(suffix) and not any(sign in pattern for sign in "*?[")
 
 
-def _named_files(urls: Sequence[str]) -> dict[str, Info]:
-    """Return {url: file information} of shards named one by one; each folder is listed once."""
+def _named_files(urls: Sequence[str], suffix: str) -> dict[str, Info]:
+    """Return {url: file information} of files named one by one; each folder is listed once."""
     found: dict[str, Info] = {}
     for folder, members in itertools.groupby(sorted(urls), key=posixpath.dirname):
-        fs, path = filesystem(folder)
-        try:
-            listing = {posixpath.basename(info["name"]): info for info in fs.ls(path, detail=True)}
-        except (FileNotFoundError, NotADirectoryError):
-            listing = {}
+        fs, _ = filesystem(folder)
+        listing = list_folder(folder)
         for url in members:
             if posixpath.basename(url) not in listing:
-                raise ConfigError(
-                    f"the shard {url} does not exist; to take just what is there, use a glob such as *.tar"
-                )
+                what = "shard" if suffix == ".tar" else "file"
+                hint = f"to take just what is there, use a glob such as *{suffix}"
+                raise ConfigError(f"the {what} {url} does not exist; {hint}")
             info = listing[posixpath.basename(url)]
             found[str(fs.unstrip_protocol(info["name"]))] = info
     return found
 
 
-def _match(pattern: str) -> dict[str, Info]:
+def list_folder(folder: str) -> dict[str, Info]:
+    """Return {base name: file information} of a folder; empty when there is none."""
+    fs, path = filesystem(folder)
+    try:
+        return {posixpath.basename(info["name"]): info for info in fs.ls(path, detail=True)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _match(pattern: str, suffix: str) -> dict[str, Info]:
     """Return {url: file information} of a glob or a folder."""
     fs, path = filesystem(pattern)
     if any(sign in path for sign in "*?["):
         listing = fs.glob(path, detail=True)
-        files = [info for name, info in listing.items() if name.endswith(".tar")]
+        files = [info for name, info in listing.items() if name.endswith(suffix)]
     else:
-        files = _folder(fs, path, pattern)
+        files = _folder(fs, path, pattern, suffix)
     return {str(fs.unstrip_protocol(info["name"])): info for info in files if info["type"] == "file"}
 
 
-def _folder(fs: Any, path: str, pattern: str) -> list[Info]:
+def _folder(fs: Any, path: str, pattern: str, suffix: str) -> list[Info]:
     if not fs.isdir(path):
-        raise ConfigError(f"the pool {pattern} does not exist, or is neither a .tar nor a folder of them")
-    files: list[Info] = [info for info in fs.ls(path, detail=True) if info["name"].endswith(".tar")]
+        raise ConfigError(f"{pattern} does not exist, or is neither a {suffix} nor a folder of them")
+    files: list[Info] = [info for info in fs.ls(path, detail=True) if info["name"].endswith(suffix)]
     if not files:
         raise ConfigError(
-            f"the folder {pattern} holds no .tar; for those in folders below, use {pattern}/**/*.tar"
+            f"the folder {pattern} holds no {suffix}; for those in folders below, use {pattern}/**/*{suffix}"
         )
     return files
 
 
-def _named(found: dict[str, Info]) -> list[Shard]:
+def _named(found: dict[str, Info], suffix: str) -> list[Shard]:
     paths = {url: url.replace("://", "/").replace("//", "/") for url in found}
     root = posixpath.commonpath([posixpath.dirname(path) for path in paths.values()])
     shards = []
     for url, path in paths.items():
-        name = path[len(root) :].lstrip("/").removesuffix(".tar")
-        info = found[url]
-        shards.append(Shard(name, url.removeprefix("file://"), int(info.get("size") or 0), _version(info)))
+        name = path[len(root) :].lstrip("/").removesuffix(suffix)
+        shards.append(Shard(name, url.removeprefix("file://"), *facts(found[url])))
     return sorted(shards, key=lambda shard: shard.name)
 
 
-def _version(info: Info) -> str:
-    return str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
+def facts(info: Info) -> tuple[int, str]:
+    """Return a file's size, and what changes when the file does: its ETag or modification time."""
+    version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    return int(info.get("size") or 0), str(version)
 
 
 def refuse_changed(shard: Shard) -> None:
@@ -153,7 +177,7 @@ def refuse_changed(shard: Shard) -> None:
         raise StoppedError(
             f"the shard {shard.url} vanished during the run; bring it back and run again"
         ) from None
-    if (int(info.get("size") or 0), _version(info)) != (shard.size, shard.version):
+    if facts(info) != (shard.size, shard.version):
         raise StoppedError(f"the shard {shard.url} changed during the run; run again to read it anew")
 
 

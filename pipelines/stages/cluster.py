@@ -191,7 +191,7 @@ def plan_cluster(plan: Plan, parameters: Clusters, where: str) -> None:
 
 def add_clusters(plan: Plan, parameters: Clusters, where: str, purpose: Purpose) -> ClusterStage:
     """Add a clustering to a plan and return its stage."""
-    vectors = plan.vectors(parameters.encoder, where)
+    vectors = plan.vectors(parameters.encoder, where, [parameters.of])
     name = plan.unused_name("cluster")
     stage = ClusterStage(name, parameters, plan.last, vectors, plan.config.seed, purpose)
     plan.add(stage, columns=("cluster", "similarity"))

@@ -131,6 +131,8 @@ def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:
     if parameters.perceptual is not None:
         plan_perceptual(plan, parameters.perceptual, where)
         return
-    if parameters.key == "pixels" and plan.pixels is None:
-        plan.pixels = "hash"
+    if parameters.key == "pixels":
+        plan.require_images(where, "to compare pixel by pixel; exact: bytes goes by the column sha256")
+        plan.pixels = plan.pixels or "hash"
+    plan.require_columns([parameters.key, "sha256"], where)
     plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, source="ingest"))

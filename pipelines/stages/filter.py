@@ -111,10 +111,8 @@ def plan_filter(plan: Plan, filter: Filter, where: str) -> None:
         filter.check()
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
-    missing = [name for name in filter.columns if name not in {**plan.sources, **filter.vectors}]
-    if missing:
-        raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
-    vectors = {name: plan.vectors(encoder, where) for name, encoder in filter.vectors.items()}
+    plan.require_columns((name for name in filter.columns if name not in filter.vectors), where)
+    vectors = {name: plan.vectors(encoder, where, [name]) for name, encoder in filter.vectors.items()}
     sources = {name: plan.sources[name] for name in filter.columns if name not in vectors} | vectors
     plan.add(FilterStage(plan.unused_name(filter.kind), filter, plan.last, sources))
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipelines.ingest import SAMPLES, Limits, ingest
+from pipelines.shards import Shard
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import open_stream
 from pipelines.tar_reader import read_members
@@ -22,6 +23,7 @@ class Ingest(Stage):
 
     pixels: Literal["looks", "hash", "decode", "header"]
     limits: Limits
+    scores: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -33,13 +35,18 @@ class Ingest(Stage):
         """Nothing: the tar itself stands in for it."""
         return ()
 
+    def files(self, shard: Shard) -> list[Any]:
+        """Return what identifies the tar."""
+        return [shard.name, shard.size, shard.version]
+
     def settings(self) -> Mapping[str, Any]:
-        """Return how closely images are looked at, and the limits."""
-        return {"pixels": self.pixels, "limits": self.limits.model_dump()}
+        """Return how closely images are looked at, the limits, and the scores."""
+        settings = {"pixels": self.pixels, "limits": self.limits.model_dump()}
+        return settings | ({"scores": self.scores} if self.scores else {})
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the shard's samples."""
         shard = columns.shard
         with open_stream(shard.url) as stream:
             members = read_members(stream, max_member_bytes=self.limits.member_bytes)
-            return ingest(shard.name, members, pixels=self.pixels, limits=self.limits)
+            return ingest(shard.name, members, pixels=self.pixels, limits=self.limits, scores=self.scores)

@@ -133,5 +133,6 @@ def _waves(column: pa.ChunkedArray) -> NDArray[np.int8]:
 
 def plan_perceptual(plan: Plan, parameters: Perceptual, where: str) -> None:
     """Add the search for pictures that look alike to a plan."""
+    plan.require_images(where, "to look at")
     plan.pixels = "looks"
     plan.add(PerceptualStage(plan.unused_name("duplicates"), parameters, plan.last))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from filters.base import drop_first_reason
 from filters.repeats import Repeats, repeat_keys, too_frequent
 from pipelines.columns import digest
-from pipelines.errors import ConfigError
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
@@ -108,8 +107,7 @@ class RepeatsStage(Stage):
 def plan_repeats(plan: Plan, parameters: Repeats, where: str) -> None:
     """Add the search for what stands too often to a plan."""
     columns = ("uid", *parameters.columns)
-    if missing := [name for name in columns if name not in plan.sources]:
-        raise ConfigError(f"{where}: there is no column {missing[0]!r} at this point")
+    plan.require_columns(columns, where)
     sources = {name: plan.sources[name] for name in columns}
     plan.add(RepeatsStage(plan.unused_name("repeats"), parameters, plan.last, sources))
 

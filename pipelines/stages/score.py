@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -154,13 +154,17 @@ def plan_norm_sim(plan: Plan, parameters: NormSim, where: str) -> None:
     """Add a NormSim to a plan, once its target is known good."""
     require_files(parameters, where)
     read_target(parameters.target)
-    add_score(plan, NormSimStage, parameters, where)
+    add_score(plan, NormSimStage, parameters, where, ["image"])
 
 
 def add_score(
-    plan: Plan, stage: Callable[[Any, str, str], ScoreStage], parameters: ScoreConfig, where: str
+    plan: Plan,
+    stage: Callable[[Any, str, str], ScoreStage],
+    parameters: ScoreConfig,
+    where: str,
+    of: Sequence[str] = ("image", "text"),
 ) -> None:
     """Add a score made of vectors to a plan."""
     plan.refuse_taken(parameters.called, where)
-    vectors = plan.vectors(parameters.encoder, where)
+    vectors = plan.vectors(parameters.encoder, where, of)
     plan.add(stage(parameters, plan.last, vectors), scores=[parameters.called])

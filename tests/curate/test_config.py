@@ -78,7 +78,7 @@ def test_what_is_written_is_what_is_done() -> None:
             "stage 1 (rules): caption_word: unknown key; did you mean caption_words?",
         ),
         ("stages.3.keep.tpo", 0.3, "stage 4 (keep): tpo: unknown key; did you mean top?"),
-        ("pool.zzz", 1, "pool.zzz: unknown key; known here: shards, verify, max_set_aside, limits"),
+        ("pool.zzz", 1, "pool.zzz: unknown key; known here: shards, metadata, columns, scores, verify"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(place: str, value: Any, message: str) -> None:

@@ -1,0 +1,82 @@
+"""Image and text vectors that a pool brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.shards import Shard, VectorFile
+from pipelines.stage import ShardColumns, Stage
+from pipelines.vectors import StoredVectors, read_vectors
+
+_OFF = 0.01  # how far from 1 the length of a vector may be that is taken as it is
+
+
+@dataclass(frozen=True)
+class Stored(Stage):
+    """Copies the vectors of the survivors into the column store, as float16 of length 1."""
+
+    stage_name: str
+    spec: StoredVectors
+    gate: str
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The gate."""
+        return (self.gate,)
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what the pool calls the vectors."""
+        return self.spec.model_dump()
+
+    def files(self, shard: Shard) -> list[Any]:
+        """Return what identifies the files with the vectors."""
+        used = {name: _file(shard, name) for name in self.spec.names.values()}
+        return [[name, file.kind, file.size, file.version] for name, file in sorted(used.items())]
+
+    def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        """Return the vectors of every sample, and the problem of those that are no directions."""
+        shard = columns.shard
+        assert shard.rows is not None
+        rows = columns.survivors(self.gate, {})["row"]
+        made: dict[str, Any] = {"row": rows}
+        problem = np.full(len(rows), None, object)
+        for kind, name in self.spec.names.items():
+            found, there = read_vectors(_file(shard, name), shard.rows)
+            places = rows.to_numpy()
+            vectors, wrong = unit(found[places])
+            wrong[~there[places]] = "no_vector"
+            problem = np.where(problem == None, wrong, problem)  # noqa: E711 - element by element
+            made[kind] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        return pa.table({**made, "problem": pa.array(problem, pa.string())})
+
+
+def _file(shard: Shard, name: str) -> VectorFile:
+    return next(file for file in shard.vectors if file.name == name)
+
+
+def unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[Any]]:
+    """Return vectors as float16 of length 1, (n, width), and what is wrong with each, None or a word.
+
+    Those whose length is within a hundredth of 1 stay as they are: rounding to float16 moves it that far.
+    """
+    exact = vectors.astype(np.float32)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        length = np.linalg.norm(exact, axis=1)
+        off = np.abs(length - 1) > _OFF
+        exact[off] /= length[off, None]
+        result = exact.astype(np.float16)
+    wrong = np.full(len(vectors), None, object)
+    wrong[length == 0] = "vector_is_zero"
+    wrong[~np.isfinite(length)] = "vector_not_finite"
+    return result, wrong

@@ -1,0 +1,188 @@
+"""A pool of tables: which Parquet column is what, and which rows of which file make a shard."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.columns import OUTCOME
+from pipelines.config import RunConfig
+from pipelines.errors import ConfigError
+from pipelines.pool_config import PoolConfig
+from pipelines.shards import Info, Shard, VectorFile, expand, list_folder
+from pipelines.storage import filesystem
+from pipelines.vectors import StoredVectors, find_vectors, npy_beside, width_of
+
+ROWS_PER_SHARD = 100_000  # a worker holds the vectors of one shard: 150 MB of ViT-L's images
+_READERS = 16
+_USUAL: dict[str, tuple[str, ...]] = {
+    "uid": ("uid",),
+    "key": ("key", "image_path"),
+    "caption": ("caption", "text", "TEXT"),
+    "url": ("url", "URL"),
+    "width": ("width", "WIDTH"),
+    "height": ("height", "HEIGHT"),
+    "original_width": ("original_width",),
+    "original_height": ("original_height",),
+    "sha256": ("sha256",),
+}
+"""Names of a sample's columns, by those of DataComp, img2dataset, clip-retrieval and LAION, in this order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns are read: our name and theirs of what samples have, of scores, and of further columns."""
+
+    samples: tuple[tuple[str, str], ...]
+    scores: tuple[str, ...]
+    further: tuple[tuple[str, str], ...]
+
+    @property
+    def theirs(self) -> list[str]:
+        """The columns to read."""
+        return list(dict.fromkeys([*dict(self.samples).values(), *self.scores, *dict(self.further).values()]))
+
+
+def layout_of(pool: PoolConfig, base: str | Path = ".") -> Layout:
+    """Return which columns of a pool's metadata are what, by its first file.
+
+    Raises
+    ------
+    ConfigError
+        When a column that the configuration names is not there, or a score is no number.
+    """
+    assert pool.metadata is not None
+    first = expand(pool.metadata, base, ".parquet")[0].url
+    schema = _footer(first)[1]
+    for ours, theirs in pool.columns.items():
+        if theirs not in schema.names:
+            raise ConfigError(_missing(f"pool.columns.{ours}", theirs, first, schema))
+        if ours in OUTCOME:
+            raise ConfigError(f"pool.columns: a column can't be called {ours!r}: stages use that name")
+    usual = {
+        ours: next((name for name in names if name in schema.names), None) for ours, names in _USUAL.items()
+    }
+    samples = {
+        ours: theirs for ours, theirs in {**usual, **pool.columns}.items() if ours in _USUAL and theirs
+    }
+    further = {ours: theirs for ours, theirs in pool.columns.items() if ours not in _USUAL}
+    require_numbers(pool.scores or (), first, schema, "pool.scores")
+    taken = {*samples.values(), *further.values(), *_USUAL, *further, *OUTCOME, *(pool.scores or ())}
+    free = [field for field in schema if field.name not in taken]
+    further |= {field.name: field.name for field in free if pa.types.is_boolean(field.type)}
+    scores = pool.scores
+    if scores is None:
+        scores = [f.name for f in free if _is_number(f.type) and f.name not in further]
+    return Layout(tuple(samples.items()), tuple(scores), tuple(further.items()))
+
+
+def require_numbers(columns: Iterable[str], file: str, schema: pa.Schema, where: str) -> None:
+    """Raise `ConfigError` when one of these is not a column of numbers."""
+    for name in columns:
+        if name not in schema.names:
+            raise ConfigError(_missing(where, name, file, schema))
+        if not _is_number(schema.field(name).type):
+            kind = schema.field(name).type
+            raise ConfigError(f"{where}: {name!r} in {file} holds {kind}, and a score is a number")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+def _missing(where: str, name: str, file: str, schema: pa.Schema) -> str:
+    return f"{where}: {file} has no column {name!r}; its columns are {', '.join(schema.names)}"
+
+
+def pool_shards(config: RunConfig, base: str | Path = ".") -> list[Shard]:
+    """Return the shards of a pool, of whichever kind; of tables, all that a run will read is looked at.
+
+    Raises
+    ------
+    ConfigError
+        When files are missing, or what lies in them is not what the configuration says.
+    """
+    if config.pool.shards is not None:
+        return expand(config.pool.shards, base)
+    layout = layout_of(config.pool, base)
+    assert config.pool.metadata is not None
+    tables = expand(config.pool.metadata, base, ".parquet")
+    encoders = [config.encoder, *config.encoders.values()]
+    stored = [name for each in encoders if isinstance(each, StoredVectors) for name in each.names.values()]
+    listing = _listing(tables, stored)
+    with ThreadPoolExecutor(_READERS) as pool:
+        looked = list(pool.map(lambda table: _look(table, layout, sorted(set(stored)), listing), tables))
+    _require_one_width([widths for _, widths in looked])
+    shards = [shard for found, _ in looked for shard in found]
+    if not shards:
+        raise ConfigError(f"pool.metadata: the files {config.pool.metadata!r} hold no rows")
+    return shards
+
+
+def _listing(tables: Sequence[Shard], stored: Iterable[str]) -> dict[str, Info]:
+    """Return file information, by path or URL, of the tables' folders and those with vectors."""
+    files = [file for table in tables for file in [table.url, *(npy_beside(table.url, n) for n in stored)]]
+    folders = sorted({file.rpartition("/")[0] for file in files})
+    return {f"{folder}/{name}": info for folder in folders for name, info in list_folder(folder).items()}
+
+
+def _look(
+    table: Shard, layout: Layout, stored: Sequence[str], listing: dict[str, Info]
+) -> tuple[list[Shard], dict[str, tuple[int, str]]]:
+    """Return the shards of a file, and for each name of vectors their width and where they lie."""
+    n_rows, schema = _footer(table.url)
+    for name in layout.theirs:
+        if name not in schema.names:
+            raise ConfigError(_missing("pool.metadata", name, table.url, schema))
+    require_numbers(layout.scores, table.url, schema, "pool.scores")
+    vectors = tuple(find_vectors(name, table.url, schema, listing) for name in stored)
+    widths = {
+        file.name: (width, file.url) for file in vectors if (width := width_of(file, n_rows)) is not None
+    }
+    return cut_rows(table, n_rows, vectors), widths
+
+
+def cut_rows(table: Shard, n_rows: int, vectors: tuple[VectorFile, ...]) -> list[Shard]:
+    """Return a Parquet file as shards of at most `ROWS_PER_SHARD` rows."""
+    starts = range(0, n_rows, ROWS_PER_SHARD)
+    return [
+        dataclasses.replace(
+            table,
+            name=table.name if len(starts) == 1 else f"{table.name}.{number:05d}",
+            rows=(start, min(n_rows, start + ROWS_PER_SHARD)),
+            vectors=vectors,
+        )
+        for number, start in enumerate(starts)
+    ]
+
+
+def _require_one_width(looked: Sequence[dict[str, tuple[int, str]]]) -> None:
+    first: dict[str, tuple[int, str]] = {}
+    for widths in looked:
+        for name, (width, where) in widths.items():
+            wanted, other = first.setdefault(name, (width, where))
+            if width != wanted:
+                raise ConfigError(
+                    f"{name} is {width} wide in {where} and {wanted} wide in {other}: "
+                    "vectors of one encoder have one width"
+                )
+
+
+def _footer(table: str) -> tuple[int, pa.Schema]:
+    fs, path = filesystem(table)
+    try:
+        with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+            return file.metadata.num_rows, file.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{table} is no Parquet file that can be read: {error}") from None
+
+
+def row_count(shards: Sequence[Shard]) -> int:
+    """Return the number of samples of shards that are rows of tables."""
+    return sum(shard.rows[1] - shard.rows[0] for shard in shards if shard.rows)
