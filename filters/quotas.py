@@ -40,8 +40,9 @@ def shift(target: ArrayLike, lower: ArrayLike, upper: ArrayLike, total: float) -
     def parts(moved: float) -> NDArray[np.float64]:
         return np.clip(b + moved, low, high)
 
-    place = _last_not_above(np.concatenate([low - b, high - b]), parts, total)
-    free = (low <= b + place) & (b + place < high)
+    begins, ends = low - b, high - b
+    place = _last_not_above(np.concatenate([begins, ends]), parts, total)
+    free = (begins <= place) & (place < ends)  # by the same numbers: b + place may round to below high
     missing = total - parts(place).sum()
     return float(place + missing / free.sum()) if free.any() else place
 
