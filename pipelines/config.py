@@ -33,6 +33,7 @@ from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
 from pipelines.pool_config import PoolConfig
 from pipelines.score_config import SCORES, ScoreConfig
+from pipelines.subset import SubsetConfig
 from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
@@ -53,6 +54,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "repeats": Repeats,
     "cluster": Clusters,
     "prune": Prune,
+    "subset": SubsetConfig,
 }
 """Every stage that a config can name, with its parameters."""
 
@@ -153,8 +155,9 @@ def _parse_stage(number: int, entry: Any) -> dict[str, BaseModel]:
         raise ValueError(f"stage {number} ({kind}): {problems}") from None
 
 
-def _score(number: int, parameters: Any) -> type[ScoreConfig]:
-    name = parameters.get("name") if isinstance(parameters, dict) else None
+def _score(number: int, parameters: Any) -> type[BaseModel]:
+    given = parameters if isinstance(parameters, dict) else {}
+    name = given.get("name", "columns" if "from" in given else None)
     if name not in SCORES:
         raise ValueError(f"stage {number} (score): there is no score {name!r}; there are {', '.join(SCORES)}")
     return SCORES[name]

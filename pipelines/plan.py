@@ -18,12 +18,13 @@ from filters.soft_cap_sampling import SoftCap
 from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
-from pipelines.score_config import NormSim, SClipLoss, Similarity
+from pipelines.score_config import FileScores, NormSim, SClipLoss, Similarity
 from pipelines.stage import Stage
 from pipelines.stages.cluster import plan_cluster
 from pipelines.stages.decide import Decide
 from pipelines.stages.duplicates import plan_duplicates
 from pipelines.stages.embed import Embed, encoder_identity
+from pipelines.stages.file_scores import plan_file_scores
 from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
@@ -33,6 +34,8 @@ from pipelines.stages.repeats import plan_repeats
 from pipelines.stages.s_clip_loss import plan_s_clip_loss
 from pipelines.stages.score import plan_norm_sim, plan_similarity
 from pipelines.stages.stored import Stored
+from pipelines.stages.subset import plan_subset
+from pipelines.subset import SubsetConfig
 from pipelines.tables import layout_of
 from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
@@ -41,6 +44,8 @@ PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Duplicates: plan_duplicates,
     Similarity: plan_similarity,
     NormSim: plan_norm_sim,
+    FileScores: plan_file_scores,
+    SubsetConfig: plan_subset,
     SClipLoss: plan_s_clip_loss,
     Fuse: plan_fuse,
     SoftCap: plan_seeded_filter,
@@ -108,6 +113,8 @@ class Plan:
         spec = self._encoder(encoder, where)
         if isinstance(spec, StoredVectors) and (lacking := [kind for kind in of if kind not in spec.names]):
             raise ConfigError(f"{where} needs {lacking[0]} vectors: say in the encoder what they are called")
+        if isinstance(spec, EncoderSpec) and "text" in of and not spec.reads_text:
+            raise ConfigError(f"{where} needs text vectors, and {spec.model} sees images only")
         if all(stage.name != name for stage in self.stages):
             self.add(self._embedding(name, spec, where))
         return name

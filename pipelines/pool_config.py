@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.ingest import Limits
-
-ScoreName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
+from pipelines.score_config import ColumnName
 
 
 class PoolConfig(BaseModel):
@@ -22,12 +21,12 @@ class PoolConfig(BaseModel):
     metadata: str | list[str] | None = Field(
         None, description="instead of shards: Parquet files, a row per sample, spelled in the same ways"
     )
-    columns: dict[ScoreName, str] = Field(
+    columns: dict[ColumnName, str] = Field(
         default_factory=dict,
         description="metadata: what a column is called there, where it isn't by a usual name: "
         "{caption: alt_text}; and further columns to take along: {language: LANG}",
     )
-    scores: list[ScoreName] | None = Field(
+    scores: list[ColumnName] | None = Field(
         None,
         description="numbers that samples bring along, to rank by: keys of their JSON, or columns of the "
         "metadata, whose numbers are all taken unless this names some",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from pipelines import publish
 from pipelines.columns import DECISIONS, ColumnStore, fingerprint
@@ -19,8 +20,10 @@ from pipelines.errors import StoppedError
 from pipelines.lock import own
 from pipelines.plan import Plan, plan
 from pipelines.runner import Emit, Runner
+from pipelines.score_config import FileScores
 from pipelines.shards import Shard, numbering_gaps
 from pipelines.stages.embed import Embed
+from pipelines.stages.file_scores import FileScoresStage
 from pipelines.storage import Folder, resolve
 from pipelines.tables import pool_shards
 from pipelines.user_files import with_file_digests
@@ -142,11 +145,10 @@ def _publish(
         facts = publish.write_subset(runner, folder, name)
         if folder.url == output.url:
             files[name] = facts
-    pool = {"shards": len(runner.shards), "digest": _pool_digest(runner)}
+    pool = {"shards": len(runner.shards), "digest": _digest(runner, "ingest")}
     counts = {**counts, "pool": pool}
-    publish.put_if_changed(
-        output, MANIFEST, publish.manifest(config.name, _what_decides(config), counts, files)
-    )
+    decides = _what_decides(config, runner, stages)
+    publish.put_if_changed(output, MANIFEST, publish.manifest(config.name, decides, counts, files))
 
 
 def _write_shards(runner: Runner, stages: Plan, config: RunConfig, output: Folder) -> dict[str, Any]:
@@ -159,13 +161,21 @@ def _write_shards(runner: Runner, stages: Plan, config: RunConfig, output: Folde
     return {**files, "sizes.json": sized}
 
 
-def _pool_digest(runner: Runner) -> str:
-    return fingerprint([[shard.name, runner.stamps["ingest"][shard.name].digest] for shard in runner.shards])
+def _digest(runner: Runner, stage: str) -> str:
+    """Return a hash of what a stage wrote, over the whole pool."""
+    return fingerprint([[shard.name, runner.stamps[stage][shard.name].digest] for shard in runner.shards])
 
 
-def _what_decides(config: RunConfig) -> dict[str, Any]:
+def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, Any]:
     """Return the part of a configuration that decides the output; the rest is places and machines."""
-    stages = [{kind: with_file_digests(own) for kind, own in entry.items()} for entry in config.stages]
+
+    def contents(own: BaseModel) -> BaseModel:
+        if not isinstance(own, FileScores):
+            return with_file_digests(own)
+        stage = next(s for s in plan.stages if isinstance(s, FileScoresStage) and s.config is own)
+        return own.model_copy(update={"source": (_digest(runner, stage.name),)})
+
+    stages = [{kind: contents(own) for kind, own in entry.items()} for entry in config.stages]
     content = config.model_copy(update={"stages": stages}).model_dump(
         mode="json",
         serialize_as_any=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-_COLUMN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
+_JOINED_ON = ("uid", "key", "url")
 
 
 class ScoreConfig(BaseModel):
@@ -20,7 +21,7 @@ class ScoreConfig(BaseModel):
     encoder: str | None = Field(
         None, description="whose vectors: a name from `encoders`; without it, those of `encoder`"
     )
-    column: Annotated[str, StringConstraints(pattern=_COLUMN)] | None = Field(
+    column: ColumnName | None = Field(
         None,
         alias="as",
         description="what later stages call the score; default: its name, and the encoder's if one is given",
@@ -61,10 +62,66 @@ class NormSim(ScoreConfig):
     p: Literal[2, "inf"] = Field("inf", description="2: like the targets on the whole; inf: like one of them")
 
 
-SCORES: dict[str, type[ScoreConfig]] = {
+class FileScores(BaseModel):
+    """Scores from the user's own Parquet files, several at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    patterns: ClassVar[tuple[str, ...]] = ("source",)
+
+    name: Literal["columns"] = "columns"
+    source: tuple[str, ...] = Field(
+        alias="from",
+        min_length=1,
+        description="the files: glob, brace range, folder, URL, or a list",
+    )
+    columns: dict[ColumnName, str] = Field(
+        min_length=1, description="the scores: [aesthetic, nsfw], or {aesthetic: its name in the files}"
+    )
+    match: str | dict[str, str] = Field(
+        "uid", description="what files and samples are joined on: uid, key or url, or {uid: its name there}"
+    )
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _several(cls, given: Any) -> Any:
+        listed = [given] if isinstance(given, str) else given
+        return [part for each in listed for part in each.split("::")] if _are_texts(listed) else given
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        listed = [given] if isinstance(given, str) else given
+        return {name: name for name in listed} if _are_texts(listed) else given
+
+    @field_validator("match")
+    @classmethod
+    def _known(cls, given: str | dict[str, str]) -> str | dict[str, str]:
+        names = [given] if isinstance(given, str) else list(given)
+        if len(names) != 1 or names[0] not in _JOINED_ON:
+            raise ValueError(f"is one of {', '.join(_JOINED_ON)}, or one of them with its name in the files")
+        return given
+
+    @property
+    def ours(self) -> str:
+        """The samples' column that is joined on."""
+        return self.match if isinstance(self.match, str) else next(iter(self.match))
+
+    @property
+    def theirs(self) -> str:
+        """What the files call it."""
+        return self.match if isinstance(self.match, str) else next(iter(self.match.values()))
+
+
+def _are_texts(given: Any) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+
+
+SCORES: dict[str, type[BaseModel]] = {
     "clip": Similarity,
     "dfn": Similarity,
     "s_clip_loss": SClipLoss,
     "norm_sim": NormSim,
+    "columns": FileScores,
 }
 """Every score that a config can name, with its parameters; `score: clip` is short for its name alone."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.columns import DECISIONS
 from pipelines.errors import ConfigError
@@ -21,6 +22,21 @@ from pipelines.storage import Folder, is_local, open_stream
 SUBSET_DTYPE = np.dtype("u8,u8")  # the two halves of a uid
 _MAGIC = b"\x93NUMPY"
 _AT_ONCE = 8_000_000  # uids in memory
+
+
+class SubsetConfig(BaseModel):
+    """Which samples to keep, and how often: what DataComp's resharder does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: ClassVar[tuple[str, ...]] = ("file",)
+
+    file: str = Field(description="the subset, .npy: sorted uids, a uid that stands twice counts twice")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        return {"file": given} if isinstance(given, str) else given
 
 
 class UnsortedSubsetError(ConfigError):

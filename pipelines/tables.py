@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool_config import PoolConfig
 from pipelines.shards import Info, Shard, VectorFile, expand, list_folder
 from pipelines.storage import filesystem
@@ -21,6 +22,7 @@ from pipelines.vectors import StoredVectors, find_vectors, npy_beside, width_of
 
 ROWS_PER_SHARD = 100_000  # a worker holds the vectors of one shard: 150 MB of ViT-L's images
 _READERS = 16
+_HEX_DIGITS = r"^[0-9a-fA-F]{32}$"
 _USUAL: dict[str, tuple[str, ...]] = {
     "uid": ("uid",),
     "key": ("key", "image_path"),
@@ -59,7 +61,7 @@ def layout_of(pool: PoolConfig, base: str | Path = ".") -> Layout:
     """
     assert pool.metadata is not None
     first = expand(pool.metadata, base, ".parquet")[0].url
-    schema = _footer(first)[1]
+    schema = footer(first)[1]
     for ours, theirs in pool.columns.items():
         if theirs not in schema.names:
             raise ConfigError(_missing(f"pool.columns.{ours}", theirs, first, schema))
@@ -136,7 +138,7 @@ def _look(
     table: Shard, layout: Layout, stored: Sequence[str], listing: dict[str, Info]
 ) -> tuple[list[Shard], dict[str, tuple[int, str]]]:
     """Return the shards of a file, and for each name of vectors their width and where they lie."""
-    n_rows, schema = _footer(table.url)
+    n_rows, schema = footer(table.url)
     for name in layout.theirs:
         if name not in schema.names:
             raise ConfigError(_missing("pool.metadata", name, table.url, schema))
@@ -174,13 +176,40 @@ def _require_one_width(looked: Sequence[dict[str, tuple[int, str]]]) -> None:
                 )
 
 
-def _footer(table: str) -> tuple[int, pa.Schema]:
+def footer(table: str) -> tuple[int, pa.Schema]:
+    """Return the number of rows and the columns of a Parquet file; `ConfigError` when it is none."""
     fs, path = filesystem(table)
     try:
         with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
             return file.metadata.num_rows, file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{table} is no Parquet file that can be read: {error}") from None
+
+
+def checked_uids(uid: pa.Array, file: str, first: int) -> pa.Array:
+    """Return uids in small letters.
+
+    Parameters
+    ----------
+    uid
+        Of rows that stand together in a file.
+    file, first
+        The file, and the number of the first of these rows in it, for errors.
+
+    Raises
+    ------
+    StoppedError
+        When one is not 32 hex digits.
+    """
+    uid = uid.cast(pa.string())
+    bad = pc.invert(pc.fill_null(pc.match_substring_regex(uid, _HEX_DIGITS), False))
+    if pc.any(bad).as_py():
+        place = pc.index(bad, True).as_py()
+        raise StoppedError(
+            f"{file}: row {first + place:,} has the uid {uid[place].as_py()!r}, and a uid is 32 hex digits: "
+            "mend it, or say which column holds uids"
+        )
+    return pc.utf8_lower(uid)
 
 
 def row_count(shards: Sequence[Shard]) -> int:

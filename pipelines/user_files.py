@@ -17,8 +17,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def with_absolute_files(parameters: Model, base: str | Path) -> Model:
-    """Return parameters whose files, named in `files` of their class, are absolute; nested ones too."""
-    return _map_files(parameters, lambda name, path: resolve(path, base))
+    """Return parameters whose files, named in `files` of their class, are absolute; nested ones too.
+
+    The fields in `patterns` hold several files each, by globs and the like.
+    """
+    patterns = getattr(type(parameters), "patterns", ())
+    absolute = {name: tuple(resolve(each, base) for each in getattr(parameters, name)) for name in patterns}
+    return _map_files(parameters.model_copy(update=absolute), lambda name, path: resolve(path, base))
 
 
 def with_file_digests(parameters: Model) -> Model:

@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import StoppedError
 from pipelines.shards import Shard
 from pipelines.stage import ShardColumns, Stage
-from pipelines.tables import Layout
+from pipelines.tables import Layout, checked_uids
 from pipelines.vectors import read_rows
 
 _SIZES = ("width", "height", "original_width", "original_height")
-_HEX_DIGITS = r"^[0-9a-fA-F]{32}$"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,10 @@ class IngestTable(Stage):
         n = len(table)
         made: dict[str, Any] = {"row": pa.array(np.arange(n), pa.int32())}
         made["key"] = theirs["key"].cast(pa.string()) if "key" in theirs else _numbers(shard)
-        made["uid"] = _uids(theirs["uid"], shard) if "uid" in theirs else _made_uids(made["key"], shard)
+        if "uid" in theirs:
+            made["uid"] = checked_uids(theirs["uid"], shard.url, shard.rows[0])
+        else:
+            made["uid"] = _made_uids(made["key"], shard)
         for name in ("caption", "url", "sha256"):
             if name in theirs:
                 made[name] = theirs[name].cast(pa.string())
@@ -85,20 +86,6 @@ def _numbers(shard: Shard) -> pa.Array:
     """Return the numbers of a shard's rows in its file, as keys."""
     assert shard.rows is not None
     return pa.array([str(row) for row in range(*shard.rows)], pa.string())
-
-
-def _uids(uid: pa.Array, shard: Shard) -> pa.Array:
-    uid = uid.cast(pa.string())
-    bad = pc.invert(pc.fill_null(pc.match_substring_regex(uid, _HEX_DIGITS), False))
-    if pc.any(bad).as_py():
-        assert shard.rows is not None
-        place = pc.index(bad, True).as_py()
-        raise StoppedError(
-            f"{shard.url}: row {shard.rows[0] + place:,} has the uid {uid[place].as_py()!r}, and a uid is "
-            "32 hex digits: mend it, or name another column (pool.columns.uid), or leave the column out of "
-            "the file to have uids made of file name, row and key"
-        )
-    return pc.utf8_lower(uid)
 
 
 def _made_uids(key: pa.Array, shard: Shard) -> pa.Array:
