@@ -152,16 +152,16 @@ class FileScoresStage(Stage):
             a, b = values[first[again]], values[again]
             differs = (a != b) & ~(np.isnan(a) & np.isnan(b))
             if differs.any():
-                place = again[differs.argmax()]
-                files = [urls[rows[_FILE][int(n)].as_py()] for n in (first[place], place)]
-                what = (
-                    f"uid {key[int(place)].as_py().hex()}" if self.config.ours == "uid" else self.config.ours
-                )
-                raise StoppedError(
-                    f"{self.name}: the same {what} has {score} {values[first[place]]:g} in {files[0]} and "
-                    f"{values[place]:g} in {files[1]}: leave one of them"
-                )
+                place = int(again[differs.argmax()])
+                raise self._contradiction(score, rows.take([int(first[place]), place]), urls)
         return pa.array(np.flatnonzero(first == np.arange(len(first))))
+
+    def _contradiction(self, score: str, two: pa.Table, urls: Sequence[str]) -> StoppedError:
+        what = f"uid {two[_KEY][0].as_py().hex()}" if self.config.ours == "uid" else self.config.ours
+        (a, b), (x, y) = two[score].to_pylist(), (urls[number] for number in two[_FILE].to_pylist())
+        return StoppedError(
+            f"{self.name}: the same {what} has the {score} {a} in {x} and {b} in {y}: leave one of them"
+        )
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the scores of every sample that comes through the gate."""
