@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 LOCAL_DIR = "local-dir:"
 HUB = "hf-hub:"
+TIMM = "timm:"
 SHIPPED = Path(__file__).parent / "models"
 
 WEIGHTS = {".safetensors", ".pt", ".pth", ".bin"}
@@ -28,10 +29,11 @@ class EncoderSpec(BaseModel):
 
     model: str = Field(
         min_length=1,
-        description="an open_clip architecture, hf-hub:org/repo, local-dir:/path, or one shipped here",
+        description="an open_clip architecture, hf-hub:org/repo, local-dir:/path, one shipped here, or "
+        "timm:NAME, which sees images only; timm:NAME@224 lets it see them at that size",
     )
     pretrained: str | None = Field(
-        None, description="an open_clip tag or a weights file (.safetensors, .pt, .bin)"
+        None, description="a tag of open_clip or timm, or a weights file (.safetensors, .pt, .bin)"
     )
     batch_size: int = Field(256, gt=0, description="samples that go through the model at once")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the model's arithmetic")
@@ -42,6 +44,11 @@ class EncoderSpec(BaseModel):
         None, gt=0, description="processes that decode for a GPU; default: all cores, shared by the GPUs"
     )
     device: str = Field("auto", description="auto (cuda where there is one), cpu, cuda, cuda:1 …")
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it makes vectors of captions too."""
+        return not self.model.startswith(TIMM)
 
 
 def identity(spec: EncoderSpec, *, base: Path | None = None) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = N
     EncoderError
         When it is not there, or could only run with wrong weights.
     """
+    if not spec.reads_text:
+        return _image_only(spec, device, base)
     register_shipped_models()
     name, pretrained, weights = _locate(spec, base)
     precision = "bf16" if spec.precision == "bfloat16" else "fp32"
@@ -67,9 +69,23 @@ def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = N
     except Exception as error:  # torch and open_clip raise many kinds; all mean that it can't be loaded
         raise EncoderError(_explain(spec.model, weights, error)) from error
     _refuse_resized(model, weights, spec.model)
+    _refuse_broken(model, weights)
+    return LoadedModel(model.eval().requires_grad_(False), tokenizer, dim, file_sha256(weights))
+
+
+def _image_only(spec: EncoderSpec, device: torch.device, base: Path | None) -> LoadedModel:
+    from scoring.timm_model import load_timm, no_tokens
+
+    with _quiet():
+        model, dim, sha256 = load_timm(spec, base)
+    _refuse_broken(model, spec.pretrained)
+    placed = model.to(device, torch.bfloat16 if spec.precision == "bfloat16" else torch.float32)
+    return LoadedModel(placed.eval().requires_grad_(False), Tokenizer(no_tokens), dim, sha256)
+
+
+def _refuse_broken(model: Any, weights: object) -> None:
     if not all(bool(torch.isfinite(value).all()) for value in model.parameters()):
         raise EncoderError(f"the weights in {weights} are not finite; its training failed, take another file")
-    return LoadedModel(model.eval().requires_grad_(False), tokenizer, dim, file_sha256(weights))
 
 
 def new_model(name: str, seed: int, device: torch.device) -> LoadedModel:

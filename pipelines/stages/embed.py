@@ -46,7 +46,10 @@ class Embed(Stage):
         return {"encoder": encoder_identity(self.spec), "max_pixels": self.max_pixels}
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
-        """Return `image` and `text` vectors of every sample, and the problem of images that don't decode."""
+        """Return `image` and `text` vectors of every sample, and the problem of images that don't decode.
+
+        An encoder that reads no text leaves `text` out.
+        """
         samples = columns.survivors(self.gate, dict.fromkeys(["members", "caption"], self.source))
         encoder = _encoder(self.spec, json.dumps(encoder_identity(self.spec)))
         read = partial(read_ranges, columns.shard.url)
@@ -55,7 +58,7 @@ class Embed(Stage):
             {
                 "row": samples["row"],
                 "image": _vectors(encoded.image),
-                "text": _vectors(encoded.text),
+                **({"text": _vectors(encoded.text)} if self.spec.reads_text else {}),
                 "problem": pa.array(encoded.problems, pa.string()),
             }
         )
