@@ -48,8 +48,9 @@ class Forecast:
 
 def forecast(config: RunConfig, base: Path) -> Forecast:
     """Look at a configuration's pool without reading more than the beginning of one shard."""
-    shards = pool_shards(config, base)
-    stages = plan(config, base).stages
+    planned = plan(config, base)
+    stages = planned.stages
+    shards = pool_shards(config, base, planned.stored_vectors)
     pool_bytes = sum({shard.url: shard.size for shard in shards}.values())
     samples, counted, per_sample = _look_at_pool(shards, stages[0])
     workers = max(1, config.engine.workers)

@@ -85,6 +85,12 @@ class Plan:
         """The stage whose survivors are all that is left so far."""
         return self.stages[-1].name
 
+    @property
+    def stored_vectors(self) -> list[str]:
+        """What the pool calls the vectors that stages read out of it."""
+        stored = [stage for stage in self.stages if isinstance(stage, Stored)]
+        return [name for stage in stored for name in stage.spec.names.values()]
+
     def add(self, stage: Stage, columns: Sequence[str] = (), scores: Sequence[str] = ()) -> None:
         """Append a stage and say which columns and scores it makes for those behind it."""
         self.stages.append(stage)

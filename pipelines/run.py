@@ -29,6 +29,8 @@ from pipelines.tables import pool_shards
 from pipelines.user_files import with_file_digests
 from pipelines.write import COPIED, MANIFEST, Writer
 
+FINISHED = "state/finished"  # there when all that the run folder says is of one configuration
+
 
 @dataclass(frozen=True)
 class Result:
@@ -67,12 +69,13 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
     """
     started = time.monotonic()
     stages = plan(config, base)
-    shards = pool_shards(config, base)
+    shards = pool_shards(config, base, stages.stored_vectors)
     run = Folder(resolve(config.run, base))
     output = Folder(resolve(config.output.folder, base))
     with own(run):
         publish.refuse_foreign(output, run)
         run.sweep()
+        run.remove(FINISHED)
         output.sweep()
         _announce(shards, emit)
         try:
@@ -84,6 +87,7 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         except (OSError, EOFError, pa.ArrowException) as error:
             what = f"{type(error).__name__}: {error}"
             raise StoppedError(f"{what}; put it right and run again to go on from here") from error
+        run.write(FINISHED, b"")
     result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
     emit({"event": "done", **result.as_dict()})
     return result

@@ -122,7 +122,15 @@ def weights_of(subset: NDArray[np.void], uids: NDArray[np.void]) -> NDArray[np.i
     uids
         Shape (n,), as `halves` makes them, in any order.
     """
-    return _place(subset, uids, behind=True) - _place(subset, uids, behind=False)
+    before, behind = places_of(subset, uids)
+    return behind - before
+
+
+def places_of(
+    subset: NDArray[np.void], uids: NDArray[np.void]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each uid the place of its first copy in a sorted subset, and that behind its last."""
+    return _place(subset, uids, behind=False), _place(subset, uids, behind=True)
 
 
 def _place(subset: NDArray[np.void], uids: NDArray[np.void], *, behind: bool) -> NDArray[np.int64]:

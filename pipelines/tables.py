@@ -18,7 +18,7 @@ from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool_config import PoolConfig
 from pipelines.shards import Info, Shard, VectorFile, expand, list_folder
 from pipelines.storage import filesystem
-from pipelines.vectors import StoredVectors, find_vectors, npy_beside, width_of
+from pipelines.vectors import find_vectors, npy_beside, width_of
 
 ROWS_PER_SHARD = 100_000  # a worker holds the vectors of one shard: 150 MB of ViT-L's images
 _READERS = 16
@@ -102,8 +102,17 @@ def _missing(where: str, name: str, file: str, schema: pa.Schema) -> str:
     return f"{where}: {file} has no column {name!r}; its columns are {', '.join(schema.names)}"
 
 
-def pool_shards(config: RunConfig, base: str | Path = ".") -> list[Shard]:
+def pool_shards(config: RunConfig, base: str | Path = ".", vectors: Iterable[str] = ()) -> list[Shard]:
     """Return the shards of a pool, of whichever kind; of tables, all that a run will read is looked at.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    base
+        Where relative paths start.
+    vectors
+        The names of the stored vectors that the run's stages read.
 
     Raises
     ------
@@ -115,11 +124,10 @@ def pool_shards(config: RunConfig, base: str | Path = ".") -> list[Shard]:
     layout = layout_of(config.pool, base)
     assert config.pool.metadata is not None
     tables = expand(config.pool.metadata, base, ".parquet")
-    encoders = [config.encoder, *config.encoders.values()]
-    stored = [name for each in encoders if isinstance(each, StoredVectors) for name in each.names.values()]
+    stored = sorted(set(vectors))
     listing = _listing(tables, stored)
     with ThreadPoolExecutor(_READERS) as pool:
-        looked = list(pool.map(lambda table: _look(table, layout, sorted(set(stored)), listing), tables))
+        looked = list(pool.map(lambda table: _look(table, layout, stored, listing), tables))
     _require_one_width([widths for _, widths in looked])
     shards = [shard for found, _ in looked for shard in found]
     if not shards:
@@ -127,7 +135,7 @@ def pool_shards(config: RunConfig, base: str | Path = ".") -> list[Shard]:
     return shards
 
 
-def _listing(tables: Sequence[Shard], stored: Iterable[str]) -> dict[str, Info]:
+def _listing(tables: Sequence[Shard], stored: Sequence[str]) -> dict[str, Info]:
     """Return file information, by path or URL, of the tables' folders and those with vectors."""
     files = [file for table in tables for file in [table.url, *(npy_beside(table.url, n) for n in stored)]]
     folders = sorted({file.rpartition("/")[0] for file in files})

@@ -42,7 +42,7 @@ class StoredVectors(BaseModel):
             return given
         if given not in _PRESETS:
             raise ValueError(
-                f"there are no vectors {given!r}; there are {', '.join(_PRESETS)}, or give names"
+                f"there is no {given!r}; there are {', '.join(_PRESETS)}, or name image and text"
             )
         return dict(zip(("image", "text"), _PRESETS[given], strict=True))
 
