@@ -148,16 +148,25 @@ def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None
 
 
 @app.command()
-def status(run: Annotated[str, typer.Argument(help="The run folder.")], as_json: AsJson = False) -> None:
+def status(
+    run: Annotated[str, typer.Argument(help="The run folder.")],
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Say what each stage has cost: seconds, CPU seconds, GPU seconds.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say how far a run has come."""
     from dataclasses import asdict
 
-    from curate.show import facts
+    from curate.show import costs, facts
     from curate.status import status as find
 
     found = find(run)
     if as_json:
         print(json.dumps(asdict(found)))
+        return
+    if cost:
+        costs(Console(), found.name, [(stage.name, stage.tally, stage.cost) for stage in found.stages])
         return
     rows: list[tuple[str, Any]] = []
     for stage in found.stages:

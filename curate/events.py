@@ -99,6 +99,8 @@ class TerminalProgress:
                 self._started = time.monotonic()  # the rate is of the work, not of the workers' start
                 team = f"{event['gpus']} GPU workers" if "gpus" in event else f"{event['workers']} workers"
                 self._console.print(f"{team} started in {event['seconds']:.1f} s")
+            case "note":
+                self._console.print(f"{event['stage']}: {event['message']}", highlight=False)
             case "warning":
                 self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
 

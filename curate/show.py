@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -47,6 +47,21 @@ def facts(console: Console, title: str, rows: list[tuple[str, Any]]) -> None:
     table.add_column()
     for name, value in rows:
         table.add_row(Text(name), Text(str(value)))
+    console.print(table)
+
+
+def costs(
+    console: Console, title: str, stages: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]
+) -> None:
+    """Print what stages have cost, each with its name, its tally and its seconds by kind."""
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    for name in ("samples", "seconds", "CPU seconds", "GPU seconds", "CPU ms a sample"):
+        table.add_column(name, justify="right")
+    for name, tally, spent in stages:
+        each = f"{1000 * spent['cpu_seconds'] / tally['samples']:.3g}" if tally["samples"] else "-"
+        numbers = (f"{spent[kind]:,.1f}" for kind in ("seconds", "cpu_seconds", "gpu_seconds"))
+        table.add_row(Text(name), f"{tally['samples']:,}", *numbers, each)
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from curate.config import load
 from pipelines.columns import ColumnStore
+from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.lock import is_owned
 from pipelines.plan import plan
@@ -17,14 +19,20 @@ from pipelines.storage import Folder, resolve
 from pipelines.tables import pool_shards
 from pipelines.write import MANIFEST
 
+COSTS = ("seconds", "cpu_seconds", "gpu_seconds")
+
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage: how many shards it has done, and what became of their samples."""
+    """One stage: how many shards it has done, what became of their samples, and what it has cost.
+
+    `cost` holds `seconds`, `cpu_seconds` and `gpu_seconds` of all its work so far, done twice or not.
+    """
 
     name: str
     shards_done: int
     tally: dict[str, Any]
+    cost: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,14 @@ class Status:
     output: str
 
 
+def read_run(run: str) -> tuple[RunConfig, Folder]:
+    """Return the configuration that a run folder holds, and the folder; `ConfigError` when it is none."""
+    folder = Folder(resolve(run, "."))
+    if not folder.exists("run.yaml"):
+        raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
+    return load(yaml.safe_load(folder.read("run.yaml")))[0], folder
+
+
 def status(run: str) -> Status:
     """Return how far a run has come; nothing is written.
 
@@ -47,15 +63,27 @@ def status(run: str) -> Status:
     ConfigError
         When the folder is not a run folder.
     """
-    folder = Folder(resolve(run, "."))
-    if not folder.exists("run.yaml"):
-        raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
-    config, _ = load(yaml.safe_load(folder.read("run.yaml")))
+    config, folder = read_run(run)
     shards = [shard.name for shard in pool_shards(config)]
-    store = ColumnStore(folder)
+    store, spent = ColumnStore(folder), costs(folder)
     stages = []
     for stage in plan(config).stages:
         stamps = store.stamps(stage.name, shards)
-        stages.append(StageStatus(stage.name, len(stamps), add_tallies([s.tally for s in stamps.values()])))
+        tally = add_tallies([s.tally for s in stamps.values()])
+        stages.append(
+            StageStatus(stage.name, len(stamps), tally, spent.get(stage.name, dict.fromkeys(COSTS, 0.0)))
+        )
     output = Folder(config.output.folder)
     return Status(config.name, len(shards), stages, is_owned(folder), output.exists(MANIFEST), output.url)
+
+
+def costs(run: Folder) -> dict[str, dict[str, float]]:
+    """Return what every stage that was finished has cost over all sittings, from the run's events."""
+    lines = run.read("events.jsonl").splitlines() if run.exists("events.jsonl") else []
+    total: dict[str, dict[str, float]] = {}
+    for event in map(json.loads, lines):
+        if event["event"] == "stage_done":
+            stage = total.setdefault(event["stage"], dict.fromkeys(COSTS, 0.0))
+            for name in COSTS:
+                stage[name] += event.get(name, 0.0)
+    return total

@@ -11,8 +11,10 @@ import importlib
 import itertools
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -89,6 +91,12 @@ class Engine:
         self._emit = emit
         self._stack = contextlib.ExitStack()
         self._clients: dict[bool, Any] = {}
+        self.cpu_seconds = 0.0  # that workers have spent
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs have a worker, so far."""
+        return len(self._clients[True].scheduler_info()["workers"]) if True in self._clients else 0
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, gpu: bool = False
@@ -112,17 +120,20 @@ class Engine:
         from distributed import as_completed
 
         client = self._connected(gpu)
+        task = partial(_metered, function)
         window = _TASKS_PER_THREAD * max(1, self._config.workers)
         running = as_completed(loop=client.loop)
 
         def submit(items: Iterable[Item]) -> None:
             for item in items:
-                running.add(client.submit(function, item, pure=False, retries=self._config.retries))
+                running.add(client.submit(task, item, pure=False, retries=self._config.retries))
 
         submit(itertools.islice(todo, window))
         try:
             for future in running:
-                yield _result(future)
+                result, seconds = _result(future)
+                self.cpu_seconds += seconds
+                yield result
                 future.release()
                 submit(itertools.islice(todo, 1))
         finally:
@@ -143,6 +154,19 @@ class Engine:
     def __exit__(self, *error: object) -> None:
         self._clients.clear()
         self._stack.close()
+
+
+_METER = threading.Lock()
+_metered_until = 0.0
+
+
+def _metered(function: Callable[[Item], Result], item: Item) -> tuple[Result, float]:
+    """Return a result, and the CPU seconds of this process that nobody has been told of yet."""
+    global _metered_until
+    result = function(item)
+    with _METER:
+        spent, _metered_until = time.process_time() - _metered_until, time.process_time()
+    return result, spent
 
 
 def _result(future: Any) -> Any:

@@ -47,7 +47,7 @@ class Runner:
         return add_tallies([stamp.tally for stamp in self.stamps[stage].values()])
 
     def _run(self, stage: Stage) -> None:
-        started = time.monotonic()
+        cost = _Cost(self.engine)
         store = ColumnStore(self.run)
         there = store.stamps(stage.name, (shard.name for shard in self.shards))
         summary = self._summary(stage)
@@ -55,16 +55,15 @@ class Runner:
         done = {name: stamp for name, stamp in there.items() if stamp.fingerprint == wanted[name]}
         missing = [(shard, wanted[shard.name]) for shard in self.shards if shard.name not in done]
         self.emit({"event": "stage", "stage": stage.name, "shards": len(self.shards), "done": len(done)})
+        if note := stage.note(summary):
+            self.emit({"event": "note", "stage": stage.name, "message": note})
         task = partial(_compute, stage=stage, summary=summary, run=self.run)
         for name, stamp in self.engine.map(task, missing, gpu=stage.runs_model):
             done[name] = stamp
             self.emit({"event": "shard", "stage": stage.name, "shard": name, **_counts(stamp.tally)})
         self.stamps[stage.name] = done
-        seconds = round(time.monotonic() - started, 3)
-        totals = _counts(self.totals(stage.name))
-        self.emit(
-            {"event": "stage_done", "stage": stage.name, "seconds": seconds, "new": len(missing), **totals}
-        )
+        spent, totals = cost.so_far(stage.runs_model), _counts(self.totals(stage.name))
+        self.emit({"event": "stage_done", "stage": stage.name, **spent, "new": len(missing), **totals})
 
     def _made_from(self, stage: Stage, shard: Shard, summary: Any) -> str:
         inputs = [self.stamps[name][shard.name].digest for name in stage.reads]
@@ -110,6 +109,23 @@ class Runner:
                 f"pool.max_set_aside: {self.max_set_aside:g} allows; look at "
                 f"{self.run.path('columns')}, or raise it and run again to go on"
             )
+
+
+class _Cost:
+    """What a stage costs from now on: by the clock, of all processors here and in workers, and of GPUs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._started = time.monotonic()
+        self._before = time.process_time() + engine.cpu_seconds
+
+    def so_far(self, on_gpus: bool) -> dict[str, float]:
+        """Return `seconds`, `cpu_seconds` and `gpu_seconds`; a GPU counts while its worker waits too."""
+        seconds = time.monotonic() - self._started
+        cpu = time.process_time() + self._engine.cpu_seconds - self._before
+        spent = {"seconds": seconds, "cpu_seconds": cpu}
+        spent["gpu_seconds"] = seconds * self._engine.gpus if on_gpus else 0.0
+        return {name: round(value, 3) for name, value in spent.items()}
 
 
 def _identity(stage: Stage) -> tuple[Any, ...]:

@@ -115,6 +115,10 @@ class Stage(ABC):
         """Return what must be known of the whole pool before any shard can be done, as a JSON value."""
         return None
 
+    def note(self, summary: Any) -> str | None:
+        """Return what a person should know of the summary, such as a number that was chosen."""
+        return None
+
     @abstractmethod
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return this stage's columns of one shard: `row`, and any of `weight`, `reason`, `problem`."""

@@ -88,6 +88,13 @@ class ClusterStage(Stage):
             "mean_similarity": similarity,
         }
 
+    def note(self, summary: Any) -> str:
+        """Return why there are so many clusters, and on how many samples they were trained."""
+        trained, n = summary["trained_on"], summary["of"]
+        sample = f"{trained:,} of {n:,} samples" if trained < n else f"all {n:,} samples"
+        asked = f"points_per_centroid: {self.config.points_per_centroid}"
+        return f"{summary['reason']}; trained on {sample} ({asked})"
+
     def _how_many(self, n: int) -> tuple[int, str]:
         if self.config.clusters == "auto":
             return number_of_clusters(n, self.purpose)

@@ -273,6 +273,25 @@ def test_status_tells_how_far_a_run_has_come(curate: Command, file: Path) -> Non
     assert "complete" in shown
 
 
+def test_status_tells_what_each_stage_has_cost(curate: Command, file: Path) -> None:
+    run = file.parent / "run"
+    assert curate("run", file).code == 0
+    before = {
+        stage["name"]: stage["cost"] for stage in json.loads(curate("status", run, "--json").out)["stages"]
+    }
+    assert before["ingest"]["seconds"] > 0
+    assert before["ingest"]["cpu_seconds"] > 0
+    assert before["ingest"]["gpu_seconds"] == 0
+    curate("run", file)  # what is done is looked at again
+    after = {
+        stage["name"]: stage["cost"] for stage in json.loads(curate("status", run, "--json").out)["stages"]
+    }
+    assert after["ingest"]["seconds"] > before["ingest"]["seconds"]
+    shown = curate("status", run, "--cost").out
+    assert "CPU seconds" in shown
+    assert "ingest" in shown
+
+
 def test_status_of_what_is_no_run_ends_with_2(curate: Command, tmp_path: Path) -> None:
     ended = curate("status", tmp_path)
     assert ended.code == 2

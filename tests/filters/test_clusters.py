@@ -6,7 +6,14 @@ import faiss
 import numpy as np
 import pytest
 
-from filters.clusters import assign, lloyd_sums, normalised, number_of_clusters, spherical_kmeans
+from filters.clusters import (
+    assign,
+    lloyd_sums,
+    nearest_others,
+    normalised,
+    number_of_clusters,
+    spherical_kmeans,
+)
 
 
 def blobs(n: int = 600, k: int = 6, d: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -82,6 +89,17 @@ def test_blocks_do_not_show_and_empty_input_is_fine() -> None:
     np.testing.assert_allclose(similarity, products.max(1), atol=1e-6)
     assert (products[np.arange(9000), nearest] >= products.max(1) - 1e-6).all()
     assert assign(vectors[:0], centroids)[0].shape == (0,)
+
+
+def test_the_nearest_others_leave_out_ones_own() -> None:
+    vectors, _ = blobs(9000, 12)
+    centroids = spherical_kmeans(vectors[:500], 12).centroids
+    own = np.random.default_rng(0).integers(0, 12, len(vectors))
+    products = vectors @ centroids.T
+    products[np.arange(len(vectors)), own] = -np.inf
+    expected = np.argsort(-products, axis=1)[:, :3]
+    np.testing.assert_array_equal(nearest_others(vectors, centroids, own, 3), expected)
+    assert nearest_others(vectors[:0], centroids, own[:0], 2).shape == (0, 2)
 
 
 def test_sums_of_clusters() -> None:

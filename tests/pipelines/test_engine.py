@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def environment(number: int) -> dict[str, str | None]:
 def test_no_workers_means_this_process() -> None:
     with Engine(EngineConfig(workers=0)) as engine:
         assert list(engine.map(square, range(5))) == [0, 1, 4, 9, 16]
+
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.slow
+def test_the_processor_time_of_workers_is_known() -> None:
+    with Engine(EngineConfig(workers=2)) as engine:
+        list(engine.map(burn, [0.3, 0.3, 0.3]))
+        first = engine.cpu_seconds
+        assert first >= 0.85
+        list(engine.map(burn, [0.3]))
+        assert 0.25 <= engine.cpu_seconds - first <= first
 
 
 def test_items_are_taken_as_they_are_needed() -> None:

@@ -100,8 +100,13 @@ def test_pruning_stands_on_the_clusters_before_it(tmp_path: Path, pool: Path, mo
 
 
 def test_auto_says_why(tmp_path: Path, pool: Path, model: str) -> None:
-    run(pruned(pool, tmp_path, model, {"prune": {"keep": 0.5}}))
-    assert summary(tmp_path, "cluster")["reason"] == "1 clusters for 40 samples: about 200 in each"
+    events: list[dict[str, Any]] = []
+    run(pruned(pool, tmp_path, model, {"prune": {"keep": 0.5}}), on_event=events.append)
+    (note,) = [event for event in events if event["event"] == "note"]
+    assert note["stage"] == "cluster"
+    assert note["message"] == (
+        "1 clusters for 40 samples: about 200 in each; trained on all 40 samples (points_per_centroid: 256)"
+    )
 
 
 def test_the_training_sample_has_the_size_that_is_stated(tmp_path: Path, pool: Path, model: str) -> None:
