@@ -1,7 +1,7 @@
 """Concept clusters and semantic duplicates on a GPU against its matrix-product limit, and against the CPU.
 
     python -m benchmarks.gpu_clusters
-    python -m benchmarks.gpu_clusters --samples 1000000 --tiles 4 8 16 64
+    python -m benchmarks.gpu_clusters --samples 1000000 --blocks
 
 Needs a CUDA device. The limit is a product of two 8192 × 8192 matrices in TF32 or float16, measured here.
 """
@@ -19,14 +19,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from filters import clusters, semantic_duplicates
 from filters.clusters import assign, nearest_columns, spherical_kmeans
 from filters.density import allocate, between_clusters
 from filters.semantic_duplicates import nearest_earlier
+from scoring.fused_nearest import Blocks, nearest
 
 Array = NDArray[Any]
 
 _LIMIT_SIDE = 8192
+CUTS = (
+    Blocks(),
+    Blocks(stages=4),
+    Blocks(columns=128),
+    Blocks(columns=128, warps=4, stages=4),
+    Blocks(rows=256, columns=128),
+    Blocks(depth=32, stages=5),
+    Blocks(depth=128, stages=2),
+)
 
 
 def seconds(step: Callable[[], object], repeats: int = 5) -> float:
@@ -95,11 +104,10 @@ def kmeans(x: torch.Tensor, k: int, tf32: float) -> Array:
     found = spherical_kmeans(sample, k, iterations=iterations)
     gpu = time.perf_counter() - started
     started = time.perf_counter()
-    few = 5
-    on_cpu(lambda: spherical_kmeans(sample, k, iterations=few))
-    cpu = (time.perf_counter() - started) * iterations / few
-    same = spherical_kmeans(sample, k, iterations=few).similarity[-1]
+    few = 3
     other = on_cpu(lambda: spherical_kmeans(sample, k, iterations=few)).similarity[-1]
+    cpu = (time.perf_counter() - started) * iterations / few
+    same = found.similarity[few - 1]
     work = 2 * len(sample) * k * x.shape[1] * iterations / 1e12
     say(
         kmeans_points=len(sample), k=k, gpu_seconds=gpu, cpu_seconds_about=cpu, of_tf32=work / gpu / tf32,
@@ -120,6 +128,17 @@ def assignment(x: torch.Tensor, centroids: Array, tf32: float, half: float) -> N
         assigned=len(x), k=len(centroids), width=x.shape[1], seconds=there, of_tf32=work / there / tf32,
         of_float16=work / there / half, from_host_per_second=len(host) / from_host,
     )  # fmt: skip
+
+
+def cuts(x: torch.Tensor, centroids: Array) -> None:
+    """Time the kernel with its work cut in other ways."""
+    columns = torch.from_numpy(centroids).cuda()
+    for blocks in CUTS:
+        try:
+            taken = seconds(lambda: nearest(x[: 1 << 20], columns, blocks=blocks), 3)  # noqa: B023
+            say(blocks=list(blocks), million_in=taken)
+        except Exception as error:
+            say(blocks=list(blocks), problem=str(error)[:90])
 
 
 def same_as_cpu(x: torch.Tensor, centroids: Array, keep: float = 0.3) -> None:
@@ -168,8 +187,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000_000)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--clusters", type=int, nargs="+", default=[500, 4000])
-    parser.add_argument("--tiles", type=int, nargs="*", default=[], help="also try tiles of so many million")
+    parser.add_argument("--clusters", type=int, nargs="+", default=[500, 2000])
+    parser.add_argument("--blocks", action="store_true", help="also try other cuts of the kernel's work")
     args = parser.parse_args()
     tf32, half = limit(torch.float32, tf32=True), limit(torch.float16)
     say(device=torch.cuda.get_device_name(), torch=torch.__version__, faiss=faiss.__version__, tf32=tf32,
@@ -178,17 +197,10 @@ def main() -> None:
     for k in args.clusters:
         centroids = kmeans(x, k, tf32)
         assignment(x, centroids, tf32, half)
-        for tile in args.tiles:
-            before, clusters._TILE = clusters._TILE, tile << 20
-            say(tile=tile)
-            assignment(x, centroids, tf32, half)
-            clusters._TILE = before
+        if args.blocks:
+            cuts(x, centroids)
     same_as_cpu(x, centroids)
     duplicates(x, tf32, half)
-    for tile in args.tiles:
-        semantic_duplicates._TILE_ON_GPU = int((tile << 20) ** 0.5)
-        say(tile=semantic_duplicates._TILE_ON_GPU)
-        duplicates(x, tf32, half)
 
 
 if __name__ == "__main__":

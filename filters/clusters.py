@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROWS = 4096  # vectors that a CPU compares with all centroids at once
-_TILE = 8 << 20  # products that a GPU makes at once: they stay in its cache until the greatest is found
+_ROWS = 4096  # vectors that are compared with all centroids at once
 _ROWS_PLACED = 1 << 15  # vectors that are copied to a GPU at once
 _LARGEST_FOR_PRUNING = 500  # the best of five on 277 M samples (Abbas et al. 2024, arXiv 2401.04578)
 _SAMPLES_PER_CLUSTER = 200  # fewer, and a cluster's mean distance says little
@@ -143,16 +142,14 @@ def nearest_columns(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the greatest product of each row (n, d) with columns (k, d) and which that is, both (n,)."""
     import torch
 
-    from scoring.on_device import exact, products
+    from scoring import on_device
 
-    rows, columns = exact(rows, columns)
-    values = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
-    indices = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    step = max(64, _TILE // len(columns)) if rows.is_cuda else _ROWS
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        torch.max(products(rows[part], columns), 1, out=(values[part], indices[part]))
-    return values, indices
+    if (found := on_device.nearest(rows, columns)) is not None:
+        return found
+    columns = columns.to(torch.float32)
+    starts = range(0, len(rows), _ROWS)
+    parts = [on_device.products(rows[n : n + _ROWS], columns).max(1) for n in starts]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def nearest_others(
@@ -161,14 +158,14 @@ def nearest_others(
     """Return the nearest centroids but the own one of each vector, the nearest first, shape (n, count)."""
     import torch
 
-    from scoring.on_device import device, exact, placed, products
+    from scoring.on_device import device, placed, products
 
     found = np.empty((len(vectors), count), np.int64)
     with torch.inference_mode():
         columns = placed(centroids, device())
         for start in range(0, len(vectors), _ROWS):
             part = slice(start, start + _ROWS)
-            similarity = products(*exact(placed(vectors[part], columns.device), columns))
+            similarity = products(placed(vectors[part], columns.device), columns)
             mine = torch.from_numpy(own[part].astype(np.int64)).to(columns.device)
             similarity.scatter_(1, mine[:, None], -torch.inf)
             found[part] = similarity.topk(count, 1).indices.cpu().numpy()

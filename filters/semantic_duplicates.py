@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from filters.groups import join
-from scoring.on_device import device, exact, placed, products
+from scoring.on_device import device, nearest, placed, products
 
 _TILE = 1024
 _TILE_ON_GPU = 8192
@@ -43,6 +43,8 @@ def nearest_earlier(vectors: NDArray[Any]) -> Nearest:
     vectors
         Unit vectors in the order of preference, (n, d), float16 or wider; memory is n + a tile.
     """
+    if (fused := _on_gpu(vectors, vectors, np.arange(len(vectors)))) is not None:
+        return fused
     found = Nearest(np.full(len(vectors), -np.inf, np.float32), np.full(len(vectors), -1, np.int64))
     for rows, columns, product in _tiles(vectors, vectors, earlier=True):
         _take(found, rows, columns, product)
@@ -51,6 +53,8 @@ def nearest_earlier(vectors: NDArray[Any]) -> Nearest:
 
 def nearest_of(queries: NDArray[Any], vectors: NDArray[Any], n_earlier: NDArray[np.int64]) -> Nearest:
     """Return each query's most similar among the first `n_earlier` vectors, (n,): those before itself."""
+    if (fused := _on_gpu(queries, vectors, n_earlier)) is not None:
+        return fused
     found = Nearest(np.full(len(queries), -np.inf, np.float32), np.full(len(queries), -1, np.int64))
     limit = torch.from_numpy(n_earlier)
     for rows, columns, product in _tiles(queries, vectors, earlier=False):
@@ -58,6 +62,16 @@ def nearest_of(queries: NDArray[Any], vectors: NDArray[Any], n_earlier: NDArray[
         product[number[None, :] >= limit[rows].to(product.device)[:, None]] = -torch.inf
         _take(found, rows, columns, product)
     return found
+
+
+def _on_gpu(queries: NDArray[Any], vectors: NDArray[Any], limit: NDArray[np.int64]) -> Nearest | None:
+    where = device()
+    if where.type == "cpu":
+        return None
+    rows = placed(queries, where)
+    columns = rows if vectors is queries else placed(vectors, where)
+    found = nearest(rows, columns, torch.from_numpy(limit.astype(np.int32)).to(where))
+    return None if found is None else Nearest(*(each.cpu().numpy() for each in found))
 
 
 def greedy(vectors: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
@@ -108,7 +122,7 @@ def _tiles(
             rows = slice(top, min(top + tile, len(left)))
             for start in range(0, rows.stop if earlier else len(right), tile):
                 columns = slice(start, min(start + tile, rows.stop if earlier else len(right)))
-                product = products(*exact(below[rows], above[columns]))
+                product = products(below[rows], above[columns])
                 if earlier and start == top:
                     product.masked_fill_(torch.ones_like(product, dtype=torch.bool).triu_(), -torch.inf)
                 yield rows, columns, product

@@ -6,6 +6,7 @@ what the CPU's float32 gives, but for the order of the sum.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,23 +24,19 @@ def placed(vectors: NDArray[Any], where: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.require(vectors, requirements=["C", "W"])).to(where)
 
 
-def exact(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return matrices for `products` that have the products of (n, d) and (m, d), ready for the device.
-
-    On a GPU float16 stays as it is, and a float32 `right` becomes the sum of two float16 halves, side by
-    side: 22 bits of each number, at the speed that TF32 would have with 11.
-    """
-    if not left.is_cuda or left.dtype != torch.float16:
-        return left.to(torch.float32), right.to(torch.float32)
-    if right.dtype == torch.float16:
-        return left, right
-    high = right.to(torch.float16)
-    low = (right - high.to(right.dtype)).to(torch.float16)
-    return torch.cat([left, left], 1), torch.cat([high, low], 1)
-
-
 def products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return all dot products, float32 of shape (n, m), of what `exact` made."""
-    if left.dtype == torch.float16:
+    """Return all dot products, float32 of shape (n, m), of vectors (n, d) and (m, d) on one device."""
+    if left.is_cuda and left.dtype == right.dtype == torch.float16:
         return torch.mm(left, right.T, out_dtype=torch.float32)
-    return left @ right.T
+    return left.to(torch.float32) @ right.to(torch.float32).T
+
+
+def nearest(
+    rows: torch.Tensor, columns: torch.Tensor, limit: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return what `fused_nearest.nearest` finds; None where it can't serve, as on a CPU."""
+    if not (rows.is_cuda and rows.dtype == torch.float16 and find_spec("triton")):
+        return None
+    from scoring import fused_nearest
+
+    return fused_nearest.nearest(rows, columns, limit)
