@@ -219,7 +219,7 @@ class Encoder:
 
 def _arrived(pending: Pending, pool: DecodePool) -> Encoded:
     """Wait for a batch's vectors and give its slot back."""
-    image, text = (np.array(vectors) for vectors in pending.wait())
+    image, text = (vectors.numpy().copy() for vectors in pending.wait())
     problems = pending.batch.problems
     pool.release(pending.batch.slot)
     image[[problem is not None for problem in problems]] = 0
