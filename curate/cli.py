@@ -178,6 +178,65 @@ def status(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The folder of a finished run.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The file, or clip-retrieval's folder.")],
+    as_: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="datacomp: the subset, .npy; csv or parquet: every sample's decision and scores; "
+            "clip-retrieval: the kept samples' vectors.",
+        ),
+    ] = "datacomp",
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors, where the run has several.")] = None,
+) -> None:
+    """Write what a run decided, or its vectors, in a format that other tools read."""
+    from curate.exchange import export as write
+
+    n = write(run, output, as_, encoder)
+    what = {"datacomp": "uids", "csv": "decisions", "parquet": "decisions"}.get(as_, "vectors of each kind")
+    print(f"wrote {n:,} {what} to {output}")
+
+
+@app.command()
+def verify_subset(
+    subset: Annotated[str, typer.Argument(help="A DataComp subset, .npy.")],
+    pool: Annotated[
+        str | None, typer.Option(help="A run folder, a configuration, or Parquet files with a column uid.")
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Sort it, into the file that --output names.")] = False,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="The sorted copy.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when the pool lacks a uid.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a subset file: its type and order, which uids repeat, and whether the pool has them all."""
+    from curate.exchange import verify_subset as verify
+    from curate.show import facts
+
+    found = verify(subset, pool, fix, output)
+    covered = found.get("pool")
+    if as_json:
+        print(json.dumps(found))
+    else:
+        name = Path(found.get("written", found["subset"])).name
+        rows: list[tuple[str, Any]] = [
+            ("uids", f"{found['uids']:,}, sorted"),
+            ("different uids", f"{found['distinct']:,}"),
+            ("most copies of one", f"{found['most_copies']:,}"),
+        ]
+        if covered:
+            rows.append(
+                ("samples in the pool", f"{covered['samples']:,}, {covered['wanted']:,} of them wanted")
+            )
+            rows.append(("uids not in the pool", f"{covered['missing']:,}"))
+        facts(Console(), name, rows)
+    if strict and covered and covered["missing"]:
+        some = ", ".join(covered["examples"])
+        raise ConfigError(f"{covered['missing']:,} uids of {subset} are not in the pool: {some} …")
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Draws other pictures and faults.")] = 0,
