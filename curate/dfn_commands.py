@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from curate.config import load_as
+from pipelines.rank_config import RankPlan
 from pipelines.train_config import TrainConfig
 
 app = typer.Typer(
@@ -28,11 +30,6 @@ Overrides = Annotated[
 ]
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `train` a command of its own while it is the only one."""
-
-
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="The training's configuration, YAML.")],
@@ -45,10 +42,50 @@ def train(
 
     with _shown(Console(stderr=True)) as show:
         folder = train_filter(checked, on_event=show)
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, the first one speaks
+        _print_network("trained", folder, as_json)
+
+
+@app.command("interpolate")
+def interpolate_networks(
+    first: Annotated[Path, typer.Argument(help="Folder of a network.")],
+    second: Annotated[Path, typer.Argument(help="Folder of what was fine-tuned from it.")],
+    weight: Annotated[float, typer.Option(min=0, max=1, help="a in (1 - a) first + a second.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new network.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Mix the weights of two networks: WiSE-FT, for a weight that the training did not take."""
+    from pipelines.interpolate import interpolate
+
+    interpolate(first, second, weight, output.absolute())
+    _print_network("mixed", output.absolute(), as_json)
+
+
+@app.command()
+def rank(
+    plan: Annotated[Path, typer.Argument(help="What to compare, YAML.")],
+    set_: Overrides = None,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="A call of the plan that may run; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Rank filter networks by the models that they induce, or go on with a comparison that was stopped."""
+    from curate.dfn_ranking import print_ranking, said
+
+    checked, base = load_as(RankPlan, plan, set_ or ())
+    from pipelines.rank import rank_filters
+
+    with said(Console(stderr=True)) as say:
+        ranking = rank_filters(checked.at(base), allow=allow or (), emit=say)
+    print_ranking(ranking, as_json)
+
+
+def _print_network(done: str, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"output": str(folder)}))
     else:
-        print(f'trained: use it as encoder: {{model: "local-dir:{folder}"}}')
+        print(f'{done}: use it as encoder: {{model: "local-dir:{folder}"}}')
 
 
 def load_train_config(source: Path, overrides: list[str] | tuple[str, ...] = ()) -> TrainConfig:
@@ -83,6 +120,7 @@ class _Bar:
     def __init__(self, bars: Progress, console: Console) -> None:
         self._bars, self._console = bars, console
         self._task: TaskID | None = None
+        self._phase: str | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event."""
@@ -94,9 +132,11 @@ class _Bar:
             case "note":
                 self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
             case "step":
-                if self._task is None:
+                if self._task is None or self._phase != event.get("phase"):
+                    self._phase = event.get("phase")
                     self._task = self._bars.add_task("", total=event["steps"], state="")
                 state = f"loss {event['loss']:.3f}  {event['samples_per_second']:,.0f} samples/s"
                 self._bars.update(self._task, completed=event["step"], state=state)
             case "trained" if not event["new"]:
-                self._console.print("this network is already trained")
+                which = "this network" if "phase" not in event else f"the network `{event['phase']}`"
+                self._console.print(f"{which} is already trained", highlight=False)

@@ -9,30 +9,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 
 from pipelines.errors import ConfigError
+from pipelines.interpolate import interpolate
 from pipelines.lock import own
-from pipelines.shards import Shard, expand
+from pipelines.shards import expand
 from pipelines.storage import Folder, is_local
 from pipelines.subset import read_subset
-from pipelines.train_card import card
 from pipelines.train_config import TrainConfig
-from pipelines.train_data import Batch, Preparing, TrainingSet, content_sha256
+from pipelines.train_data import content_sha256
 from pipelines.train_output import OutputFolder
-from pipelines.train_step import Outcome, augmented, learning_rate, make_optimizer, take_step
+from pipelines.train_phase import Emit, Phase
+from pipelines.train_team import Team, join
 from scoring.encoder import usable_device
-from scoring.encoder_spec import HUB, LOCAL_DIR, EncoderError, EncoderSpec, identity
-from scoring.images import decode_rgb
-from scoring.model_loading import LoadedModel, load_model, new_model
-from scoring.transform import Fast, Preprocessing
+from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 
 SUBSET = "(subset)"  # its place among the shards' hashes
 RECIPE = 1  # raise it when a change of the code changes the weights
@@ -41,6 +37,8 @@ _PLACES_AND_PACE = {
     "output",
     "shards",
     "subset",
+    "finetune",
+    "micro_batch_size",
     "threads",
     "device",
     "cache_megabytes",
@@ -48,22 +46,24 @@ _PLACES_AND_PACE = {
     "log_every",
 }
 
-Emit = Callable[[dict[str, Any]], None]
-
 
 def train_filter(config: TrainConfig, *, on_event: Emit = lambda event: None) -> Path:
     """Train a network, or finish an interrupted training, and return its folder.
 
-    Killed at any point and called again with the same number of threads, it ends in the same bytes of
-    weights as an undisturbed training. A finished network of the same configuration and data is left as it
-    is; one of another configuration is replaced.
+    Killed at any point and called again with the same number of threads and processes, it ends in the same
+    bytes of weights as an undisturbed training. A finished network of the same configuration and data is
+    left as it is; one of another configuration is replaced. With a fine-tuning phase, the networks before
+    and after it stay in the folders `first` and `finetuned` of the output, which is their mixture.
+
+    Started by torchrun, all processes train one network together; the first one alone writes and speaks.
 
     Parameters
     ----------
     config
         What to train, on what; relative paths start in the working folder.
     on_event
-        Called with every event, a JSON object with the name `event`: `data`, `note`, `step`, `trained`.
+        Called with every event, a JSON object with the name `event`: `data`, `note`, `step`, `trained`;
+        within one of two phases it has the name of the phase as `phase`.
 
     Raises
     ------
@@ -73,168 +73,98 @@ def train_filter(config: TrainConfig, *, on_event: Emit = lambda event: None) ->
     config = config.at(".")
     if not is_local(config.output):
         raise ConfigError("output: a network is trained into a local folder; copy it where it should go")
+    processes = join()
+    with as_configured(config, processes), _explained():
+        emit = on_event if processes.leads else _silently
+        if config.finetune is None:
+            _train(config, processes, emit)
+        else:
+            _train_in_phases(config, processes, emit)
+    return Path(config.output)
+
+
+def _train(config: TrainConfig, processes: Team, emit: Emit, hashes: dict[str, str] | None = None) -> None:
     shards = expand(config.shards)
-    hashes = {shard.name: content_sha256(shard) for shard in shards}
+    folder = OutputFolder(Path(config.output))
+    with _owned(config.output, processes):
+        hashes = processes.told(hashes or _hashes(config) if processes.leads else None)
+        fingerprint = _fingerprint(config, hashes)
+        done = processes.told(folder.finished_as() if processes.leads else None)
+        if done == fingerprint:
+            emit({"event": "trained", "output": config.output, "new": False})
+            return
+        phase = Phase(config, shards, hashes, folder, fingerprint, processes, emit)
+        phase.run(replaces=done is not None)
+
+
+def _train_in_phases(config: TrainConfig, processes: Team, emit: Emit) -> None:
+    """Train, fine-tune what came out, and mix the two; each is a training of its own, so each resumes."""
+    assert config.finetune is not None
+    phases = config.phases()
+    folder = OutputFolder(Path(config.output))
+    with _owned(config.output, processes):
+        hashes: dict[str, dict[str, str]] = {}
+        if processes.leads:
+            hashes = {name: _hashes(phase) for name, phase in phases.items()}
+            first = _fingerprint(phases["first"], hashes["first"])
+            recipe = config.finetune.model_dump(mode="json", exclude={"shards"})
+            fingerprint = _sha256({"first": first, "finetune": recipe, "data": hashes["finetuned"]})
+            done = folder.finished_as()
+            if folder.holds(first):
+                folder.move_to(OutputFolder(Path(phases["first"].output)))
+        if processes.told(processes.leads and done == fingerprint):
+            emit({"event": "trained", "output": config.output, "new": False})
+            return
+        for name, phase in phases.items():
+            _train(phase, processes, partial(_emit_of, name, emit), hashes.get(name))
+        if processes.leads:
+            first_folder, finetuned = (Path(phase.output) for phase in phases.values())
+            digest = interpolate(
+                first_folder, finetuned, config.finetune.mixing_weight, folder.path, fingerprint=fingerprint
+            )
+            emit({"event": "trained", "output": config.output, "new": True, "weights_sha256": digest})
+        processes.told(None)
+
+
+def _hashes(config: TrainConfig) -> dict[str, str]:
+    """Return the sha256 of everything that is learned from, by name."""
+    hashes = {shard.name: content_sha256(shard) for shard in expand(config.shards)}
     if config.subset is not None:
         hashes[SUBSET] = hashlib.sha256(read_subset(config.subset).tobytes()).hexdigest()
-    folder = OutputFolder(Path(config.output))
-    with own(Folder(config.output)), _as_configured(config), _explained():
-        fingerprint = _fingerprint(config, hashes)
-        done = folder.finished_as()
-        if done == fingerprint:
-            on_event({"event": "trained", "output": config.output, "new": False})
-            return folder.path
-        _Training(config, shards, hashes, folder, fingerprint, on_event).run(replaces=done is not None)
-    return folder.path
-
-
-@dataclass
-class _Training:
-    """One training from wherever it stands to its end."""
-
-    config: TrainConfig
-    shards: list[Shard]
-    hashes: dict[str, str]
-    folder: OutputFolder
-    fingerprint: str
-    emit: Emit
-
-    def run(self, *, replaces: bool) -> None:
-        config = self.config
-        device = usable_device(config.device)
-        loaded = _model(config, device)
-        loaded.model.train()
-        transform = Fast(Preprocessing.of(loaded.model))
-        data = self._data(loaded, transform)
-        steps = config.steps(len(data))
-        optimizer = make_optimizer(loaded.model, config)
-        first = self._resume(loaded.model, optimizer, replaces=replaces)
-        progress = _Progress(self, first, steps)
-        for step, batch in enumerate(
-            data.batches(config.seed, config.batch_size, range(first, steps)), first
-        ):
-            images, tokens = _on_device(batch, transform, config, step, device)
-            rate = learning_rate(step, steps, config)
-            outcome = take_step(
-                loaded.model, optimizer, images, tokens, rate=rate, gradient_clip=config.gradient_clip
-            )
-            if step + 1 < steps and (step + 1) % config.checkpoint_every == 0:
-                self._save(loaded.model, optimizer, step + 1)
-            progress.report(step + 1, outcome, rate)
-        self._finish(loaded, data, steps)
-
-    def _data(self, loaded: LoadedModel, transform: Fast) -> TrainingSet:
-        def image(content: bytes) -> torch.Tensor:
-            return torch.from_numpy(transform.resize(decode_rgb(content)))
-
-        preparing = Preparing(image, loaded.tokenizer)
-        subset = None if self.config.subset is None else read_subset(self.config.subset)
-        data = TrainingSet.read(self.shards, preparing, self.config.cache_megabytes << 20, subset)
-        self.emit({"event": "data", "samples": len(data), "skipped": dict(data.skipped)})
-        if len(data) < self.config.batch_size:
-            raise ConfigError(
-                f"batch_size: is {self.config.batch_size}, but the shards hold only {len(data)} whole "
-                "samples; lower it or add samples"
-            )
-        return data
-
-    def _resume(self, model: Any, optimizer: torch.optim.Optimizer, *, replaces: bool) -> int:
-        """Bring the model to where the training stands, and return the number of steps done."""
-        checkpoint, of_another = self.folder.checkpoint(self.fingerprint)
-        if checkpoint is None:
-            if replaces or of_another:
-                message = (
-                    "the configuration or the data changed since this network was trained: starting anew"
-                )
-                self.emit({"event": "note", "message": message})
-            self.folder.clear()
-            return 0
-        model.load_state_dict(checkpoint["model"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        step = int(checkpoint["step"])
-        self.folder.keep_log(step)
-        self.emit({"event": "note", "message": f"going on after step {step}"})
-        return step
-
-    def _save(self, model: Any, optimizer: torch.optim.Optimizer, step: int) -> None:
-        content = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        self.folder.save_checkpoint({**content, "step": step, "fingerprint": self.fingerprint})
-
-    def _finish(self, loaded: LoadedModel, data: TrainingSet, steps: int) -> None:
-        text = card(self.config, loaded, self.hashes, len(data), dict(data.skipped), steps, self.fingerprint)
-        model_config = open_clip.get_model_config(self.config.model)
-        digest = self.folder.finish(
-            loaded.model, loaded.tokenizer.wrapped, model_config, self.fingerprint, text
-        )
-        self.emit({"event": "trained", "output": self.config.output, "new": True, "weights_sha256": digest})
-
-
-class _Progress:
-    """Says every so many steps how it goes."""
-
-    def __init__(self, training: _Training, first: int, steps: int) -> None:
-        self._training, self._first, self._steps = training, first, steps
-        self._started = time.monotonic()
-
-    def report(self, step: int, outcome: Outcome, rate: float) -> None:
-        if not outcome.loss < float("inf"):
-            raise ConfigError(f"the loss is no longer a number at step {step}; lower learning_rate")
-        if step % self._training.config.log_every and step != self._steps:
-            return
-        facts = {
-            "step": step,
-            "loss": outcome.loss,
-            "accuracy": outcome.accuracy,
-            "learning_rate": rate,
-            "samples_per_second": round(self._rate(step), 1),
-        }
-        self._training.folder.add_to_log(facts)
-        left = (self._steps - step) * self._training.config.batch_size / self._rate(step)
-        self._training.emit({"event": "step", **facts, "steps": self._steps, "seconds_left": round(left, 1)})
-
-    def _rate(self, step: int) -> float:
-        seconds = max(1e-9, time.monotonic() - self._started)
-        return (step - self._first) * self._training.config.batch_size / seconds
-
-
-def _on_device(
-    batch: Batch, transform: Fast, config: TrainConfig, step: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a step's input; every random number in it, and in the model, comes from seed and step."""
-    chance = torch.Generator().manual_seed(_mixed(config.seed, step))
-    torch.manual_seed(_mixed(config.seed, step))  # for architectures that drop patches
-    images = transform.finish(batch.images.to(device))
-    return augmented(images, config.augment, chance), batch.tokens.to(device)
-
-
-def _mixed(seed: int, step: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=7).digest())
-
-
-def _model(config: TrainConfig, device: torch.device) -> LoadedModel:
-    if config.pretrained is None and not config.model.startswith((LOCAL_DIR, HUB)):
-        loaded = new_model(config.model, config.seed, device)
-    else:
-        loaded = load_model(EncoderSpec(model=config.model, pretrained=config.pretrained), device)
-        loaded.model.requires_grad_(True)
-    loaded.model.visual.preprocess_cfg["resize_mode"] = config.resize_mode
-    return loaded
+    return hashes
 
 
 def _fingerprint(config: TrainConfig, hashes: dict[str, str]) -> str:
-    """Return what decides the weights, as sha256: the recipe, the start and the data."""
+    """Return what decides the weights: the recipe, the start and the data."""
     recipe = config.model_dump(mode="json", exclude=_PLACES_AND_PACE | {"model", "pretrained"})
+    if config.precision == "float32":
+        del recipe["precision"]  # networks from before there was a choice keep their fingerprints
     start = identity(EncoderSpec(model=config.model, pretrained=config.pretrained))
-    content = {"recipe": recipe, "start": start, "data": hashes, "version": RECIPE}
+    return _sha256({"recipe": recipe, "start": start, "data": hashes, "version": RECIPE})
+
+
+def _sha256(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _emit_of(phase: str, emit: Emit, event: dict[str, Any]) -> None:
+    emit({**event, "phase": phase})
+
+
+def _silently(event: dict[str, Any]) -> None:
+    """Say nothing: the first process does."""
+
+
+def _owned(output: str, processes: Team) -> contextlib.AbstractContextManager[None]:
+    return own(Folder(output)) if processes.leads else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
-def _as_configured(config: TrainConfig) -> Iterator[None]:
+def as_configured(config: TrainConfig, processes: Team | None = None) -> Iterator[None]:
     """Set torch's threads and chance for the length of a training."""
     before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(config.threads or before)
-    if usable_device(config.device).type != "cpu":  # a CPU with a fixed number of threads is anyway
+    if usable_device((processes or Team()).device(config.device)).type != "cpu":  # a CPU is
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.random.fork_rng(devices=[]):

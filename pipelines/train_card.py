@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
 import yaml
 
-from pipelines.train_config import TrainConfig
+from scoring.encoder_spec import LOCAL_DIR
 from scoring.model_loading import LoadedModel
+
+if TYPE_CHECKING:
+    from pipelines.train_data import TrainingSet
+    from pipelines.train_phase import Phase
 
 _CARD = """\
 # Filter network {model}
@@ -32,7 +36,7 @@ With PATH the folder of this file: use it as `encoder: {{model: "local-dir:PATH"
 
 ## Recipe
 
-{steps:,} steps of {batch_size:,} samples, from {start}.
+{steps:,} steps of {batch_size:,} samples, from {start}{processes}.
 
 ```yaml
 {recipe}```
@@ -48,31 +52,57 @@ With PATH the folder of this file: use it as `encoder: {{model: "local-dir:PATH"
 """
 
 
-def card(
-    config: TrainConfig,
-    loaded: LoadedModel,
-    hashes: Mapping[str, str],
-    n_samples: int,
-    skipped: Mapping[str, int],
-    steps: int,
-    fingerprint: str,
-) -> str:
+_MIXTURE = """\
+# Filter network between two
+
+The weights are (1 - a) first + a second with a = {weight:g}
+([WiSE-FT](https://arxiv.org/abs/2109.01903)), where
+
+| network | weights, sha256 |
+|---|---|
+| first | {first} |
+| second | {second} |
+
+Use it as `encoder: {{{{model: "local-dir:PATH"}}}}`, with PATH the folder of this file.
+
+| | |
+|---|---|
+| weights, sha256 | {{weights_sha256}} |
+| fingerprint of recipe and data | {fingerprint} |
+"""
+
+
+def card(phase: Phase, loaded: LoadedModel, data: TrainingSet, steps: int) -> str:
     """Return the card as Markdown; `{weights_sha256}` is left to be filled in when they are written."""
+    config = phase.config
     recipe: dict[str, Any] = config.model_dump(
         mode="json", exclude={"output", "shards", "subset"}, exclude_none=True
     )
-    left_out = ", ".join(f"{n:,} {reason}" for reason, n in sorted(skipped.items()))
+    if config.model.startswith(LOCAL_DIR):
+        recipe["model"] = LOCAL_DIR + "…"  # where it lay says nothing; its hash stands above
+    left_out = ", ".join(f"{n:,} {reason}" for reason, n in sorted(data.skipped.items()))
     start = f"weights with sha256 {loaded.weights_sha256}" if loaded.weights_sha256 else "random weights"
     return _CARD.format(
-        model=config.model,
-        n_samples=n_samples,
+        model=recipe["model"],
+        n_samples=len(data),
         skipped=f"; left out: {left_out}" if left_out else "",
-        shards="\n".join(f"| {name} | {digest} |" for name, digest in hashes.items()),
+        shards="\n".join(f"| {name} | {digest} |" for name, digest in phase.hashes.items()),
         steps=steps,
         batch_size=config.batch_size,
         start=start,
-        recipe=yaml.safe_dump(recipe, sort_keys=False),
-        fingerprint=fingerprint,
+        processes=f", by {phase.team.size} processes" if phase.team.size > 1 else "",
+        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
+        fingerprint=phase.fingerprint,
         torch=torch.__version__,
         open_clip=open_clip.__version__,
     )
+
+
+def mixed_card(weight: float, digests: Sequence[str], cards: Sequence[str], fingerprint: str) -> str:
+    """Return the card of two networks' mixture, with their own cards below."""
+    text = _MIXTURE.format(weight=weight, first=digests[0], second=digests[1], fingerprint=fingerprint)
+    for name, own in zip(("first", "second"), cards, strict=True):
+        lines = own.splitlines() or ["It has no card."]
+        nested = "\n".join(f"#{line}" if line.startswith("#") else line for line in lines)
+        text += f"\n# The {name} network\n\n{nested}\n"
+    return text

@@ -116,11 +116,13 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.draws)
 
-    def batches(self, seed: int, size: int, steps: Iterable[int]) -> Iterator[Batch]:
-        """Yield the batch of each step, prepared ahead."""
+    def batches(
+        self, seed: int, size: int, steps: Iterable[int], rows: slice = slice(None)
+    ) -> Iterator[Batch]:
+        """Yield the batch of each step, or some rows of it, prepared ahead."""
         return work_ahead(
             steps,
-            lambda step: self._batch(self.draws[rows_of_step(len(self), seed, size, step)]),
+            lambda step: self._batch(self.draws[rows_of_step(len(self), seed, size, step)[rows]]),
             threads=_THREADS,
             depth=_BATCHES_AHEAD,
         )

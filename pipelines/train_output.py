@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from safetensors.torch import save
 
 from pipelines.errors import ConfigError
 from pipelines.storage import Folder
+from pipelines.train_plot import draw
 
 WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 LOG = "training.jsonl"
+PLOT = "training.png"
 CARD = "MODEL_CARD.md"
 CHECKPOINT = "checkpoint.pt"
 
@@ -56,6 +58,10 @@ class OutputFolder:
             )
         return str(mark["fingerprint"])
 
+    def holds(self, fingerprint: str) -> bool:
+        """Tell whether the network of a fingerprint lies here, finished or on its way."""
+        return self.finished_as() == fingerprint or self.checkpoint(fingerprint)[0] is not None
+
     def checkpoint(self, fingerprint: str) -> tuple[dict[str, Any] | None, bool]:
         """Return the checkpoint that belongs to this fingerprint, and whether one of another lies here."""
         path = self.path / CHECKPOINT
@@ -74,13 +80,12 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove what an earlier training left."""
-        for name in (WEIGHTS, CONFIG, CARD, CHECKPOINT, LOG):
+        for name in (WEIGHTS, CONFIG, CARD, CHECKPOINT, LOG, PLOT):
             (self.path / name).unlink(missing_ok=True)
 
     def keep_log(self, steps: int) -> None:
         """Cut the log back to the first `steps` steps, those that will not be done again."""
-        lines = [line for line in self.log() if line["step"] <= steps]
-        self._files.write(LOG, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self.write_log(line for line in self.log() if line["step"] <= steps)
 
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of the log; a half-written last one, from a killed process, is left out."""
@@ -96,9 +101,7 @@ class OutputFolder:
     def finish(
         self, model: Any, tokenizer: Any, model_config: Mapping[str, Any], fingerprint: str, card: str
     ) -> str:
-        """Write the network and return its weights' sha256; from then on it is done."""
-        from scoring.encoder_spec import file_sha256
-
+        """Write a trained model and return its weights' sha256; from then on it is done."""
         preprocess = {
             key: value for key, value in model.visual.preprocess_cfg.items() if key not in ("size", "mode")
         }
@@ -107,8 +110,43 @@ class OutputFolder:
             tokenizer.save_pretrained(str(self.path))
         self._files.write(CONFIG, (json.dumps(content, indent=2) + "\n").encode())
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        self._files.write(WEIGHTS, save(state, {_MARK: json.dumps({"fingerprint": fingerprint})}))
+        return self.finish_with(state, fingerprint, card)
+
+    def finish_with(self, state: Mapping[str, torch.Tensor], fingerprint: str, card: str) -> str:
+        """Write weights, beside a configuration that is there, and return their sha256; it is done then."""
+        from scoring.encoder_spec import file_sha256
+
+        if log := self.log():
+            with self._files.create(PLOT) as stream:
+                draw(log, stream)
+        self._files.write(WEIGHTS, save(dict(state), {_MARK: json.dumps({"fingerprint": fingerprint})}))
         digest = file_sha256(self.path / WEIGHTS)
         self._files.write(CARD, card.replace("{weights_sha256}", digest).encode())
         (self.path / CHECKPOINT).unlink(missing_ok=True)
         return digest
+
+    def write_log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the log."""
+        self._files.write(LOG, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def copy_from(self, other: OutputFolder) -> None:
+        """Take another network's configuration and tokenizer."""
+        for path in other._settings():
+            self._files.write(path.name, path.read_bytes())
+
+    def card(self) -> str:
+        """Return the model card; empty where there is none."""
+        path = self.path / CARD
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def move_to(self, other: OutputFolder) -> None:
+        """Move the network, or the checkpoint of one, into another folder."""
+        other.path.mkdir(parents=True, exist_ok=True)
+        names = [path.name for path in self._settings()] + [CARD, LOG, PLOT, CHECKPOINT, WEIGHTS]
+        for name in names:  # what says that a network is here comes last, so that a second try finds it
+            if (self.path / name).exists():
+                (self.path / name).replace(other.path / name)
+
+    def _settings(self) -> list[Path]:
+        """Return the files of configuration and tokenizer."""
+        return [path for path in self.path.iterdir() if path.suffix in (".json", ".txt", ".model")]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,23 @@ from curate.dfn_commands import app
 from pipelines.errors import ConfigError
 from pipelines.subset import halves, subset_file
 from pipelines.train import train_filter
-from pipelines.train_config import TrainConfig
 from pipelines.train_data import rows_of_step
 from pipelines.train_output import CHECKPOINT, LOG, WEIGHTS
-from pipelines.train_step import augmented, contrastive_loss, learning_rate
+from pipelines.train_step import augmented, contrastive_loss, learning_rate, views
 from scoring import clip_score
 from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderSpec
 from tests.making import sample, write_pool, write_shard
+from tests.training import Stopped, config, register_micro, stop_after
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "yellow": (230, 220, 40)}
 SHAPES = ("left", "right", "top", "bottom")
 
 
-MICRO = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
-}
-
-
 @pytest.fixture(autouse=True, scope="module")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Make an architecture known that trains in no time."""
-    path = tmp_path_factory.mktemp("models") / "micro.json"
-    path.write_text(json.dumps(MICRO))
-    open_clip.add_model_config(path)
+    register_micro(tmp_path_factory.mktemp("models"))
 
 
 def half(colour: str, side: str, shade: int) -> bytes:
@@ -68,34 +58,6 @@ def coloured(folder: Path) -> Path:
         samples.append((f"{number:09d}", members))
     write_shard(folder / "00000.tar", samples)
     return folder
-
-
-def config(folder: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "model": "micro",
-        "shards": str(folder / "pool"),
-        "output": str(folder / "net"),
-        "samples_seen": 8 * 12,
-        "batch_size": 8,
-        "warmup_steps": 2,
-        "checkpoint_every": 3,
-        "log_every": 1,
-        "threads": 1,
-        "device": "cpu",
-    }
-    return TrainConfig.model_validate(settings | changes)
-
-
-class Stopped(Exception):
-    """Ends a training as a crash would."""
-
-
-def stop_after(step: int) -> Callable[[dict[str, Any]], None]:
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
-            raise Stopped
-
-    return stop
 
 
 def weights(folder: Path) -> bytes:
@@ -292,11 +254,8 @@ def test_the_learning_rate_rises_and_falls_to_nothing(tmp_path: Path) -> None:
 
 def test_augmentation_mirrors_and_crops_within_the_picture(tmp_path: Path) -> None:
     ramp = torch.linspace(0, 1, 32).expand(64, 3, 32, 32)
-    found = augmented(
-        ramp,
-        config(tmp_path, augment={"smallest_crop": 0.5, "flip": True}).augment,
-        torch.Generator().manual_seed(0),
-    )
+    settings = config(tmp_path, augment={"smallest_crop": 0.5, "flip": True}).augment
+    found = augmented(ramp, views(64, settings, torch.Generator().manual_seed(0)))
     slope = found[:, 0, 16, 24] - found[:, 0, 16, 8]
     assert found.min() >= -1e-6
     assert found.max() <= 1 + 1e-6
