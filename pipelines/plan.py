@@ -93,6 +93,11 @@ class Plan:
 
     def add(self, stage: Stage, columns: Sequence[str] = (), scores: Sequence[str] = ()) -> None:
         """Append a stage and say which columns and scores it makes for those behind it."""
+        if clash := [name for name in columns if name in self.scores]:
+            raise ConfigError(
+                f"the stage {stage.name} makes a column {clash[0]!r}, and there is a score of that name: "
+                "rename the score (pool.columns, or `as` of its stage), or leave it out of pool.scores"
+            )
         self.stages.append(stage)
         self.sources |= dict.fromkeys([*columns, *scores], stage.name)
         self.scores += scores
@@ -198,7 +203,7 @@ def plan(config: RunConfig, base: str | Path = ".") -> Plan:
     else:
         layout = layout_of(config.pool, base)
         table = IngestTable(layout, config.pool.limits.caption_bytes)
-        result.add(table, table.columns, layout.scores)
+        result.add(table, table.columns, list(dict(layout.scores)))
     for number, entry in enumerate(config.stages, 1):
         kind, parameters = next(iter(entry.items()))
         add = PLANNERS.get(type(parameters), plan_filter)

@@ -24,7 +24,7 @@ class PoolConfig(BaseModel):
     columns: dict[ColumnName, str] = Field(
         default_factory=dict,
         description="metadata: what a column is called there, where it isn't by a usual name: "
-        "{caption: alt_text}; and further columns to take along: {language: LANG}",
+        "{caption: alt_text}; and further columns to take along, numbers as scores: {language: LANG}",
     )
     scores: list[ColumnName] | None = Field(
         None,

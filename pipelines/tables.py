@@ -37,18 +37,21 @@ _USUAL: dict[str, tuple[str, ...]] = {
 """Names of a sample's columns, by those of DataComp, img2dataset, clip-retrieval and LAION, in this order."""
 
 
+Names = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which columns are read: our name and theirs of what samples have, of scores, and of further columns."""
 
-    samples: tuple[tuple[str, str], ...]
-    scores: tuple[str, ...]
-    further: tuple[tuple[str, str], ...]
+    samples: Names
+    scores: Names
+    further: Names
 
     @property
     def theirs(self) -> list[str]:
         """The columns to read."""
-        return list(dict.fromkeys([*dict(self.samples).values(), *self.scores, *dict(self.further).values()]))
+        return list(dict.fromkeys(name for _, name in (*self.samples, *self.scores, *self.further)))
 
 
 def layout_of(pool: PoolConfig, base: str | Path = ".") -> Layout:
@@ -65,23 +68,32 @@ def layout_of(pool: PoolConfig, base: str | Path = ".") -> Layout:
     for ours, theirs in pool.columns.items():
         if theirs not in schema.names:
             raise ConfigError(_missing(f"pool.columns.{ours}", theirs, first, schema))
-        if ours in OUTCOME:
-            raise ConfigError(f"pool.columns: a column can't be called {ours!r}: stages use that name")
-    usual = {
-        ours: next((name for name in names if name in schema.names), None) for ours, names in _USUAL.items()
-    }
-    samples = {
-        ours: theirs for ours, theirs in {**usual, **pool.columns}.items() if ours in _USUAL and theirs
-    }
-    further = {ours: theirs for ours, theirs in pool.columns.items() if ours not in _USUAL}
-    require_numbers(pool.scores or (), first, schema, "pool.scores")
-    taken = {*samples.values(), *further.values(), *_USUAL, *further, *OUTCOME, *(pool.scores or ())}
-    free = [field for field in schema if field.name not in taken]
-    further |= {field.name: field.name for field in free if pa.types.is_boolean(field.type)}
-    scores = pool.scores
-    if scores is None:
-        scores = [f.name for f in free if _is_number(f.type) and f.name not in further]
-    return Layout(tuple(samples.items()), tuple(scores), tuple(further.items()))
+    named = {ours: theirs for ours, theirs in pool.columns.items() if ours not in _USUAL}
+    asked = {name: name for name in pool.scores or ()}
+    _refuse_taken([*named, *asked])
+    require_numbers(asked, first, schema, "pool.scores")
+    samples = {ours: there[0] for ours, names in _USUAL.items() if (there := _those_in(schema, names))}
+    samples |= {ours: theirs for ours, theirs in pool.columns.items() if ours in _USUAL}
+    taken = {*samples.values(), *named.values(), *_USUAL, *OUTCOME, *named, *asked}
+    kinds = {field.name: field.type for field in schema}
+    free = {name: name for name in kinds if name not in taken}
+    truths = {name: name for name in free if pa.types.is_boolean(kinds[name])}
+    numbers = {} if pool.scores is not None else free
+    scores = {ours: name for ours, name in {**named, **numbers}.items() if _is_number(kinds[name])}
+    further = {ours: name for ours, name in {**named, **truths}.items() if ours not in scores}
+    scores |= asked
+    return Layout(tuple(samples.items()), tuple(scores.items()), tuple(further.items()))
+
+
+def _those_in(schema: pa.Schema, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in schema.names]
+
+
+def _refuse_taken(names: Iterable[str]) -> None:
+    if taken := [name for name in names if name in OUTCOME or name in _USUAL]:
+        raise ConfigError(
+            f"pool: a column can't be called {taken[0]!r}, that name is taken: rename it by pool.columns"
+        )
 
 
 def require_numbers(columns: Iterable[str], file: str, schema: pa.Schema, where: str) -> None:
@@ -89,13 +101,13 @@ def require_numbers(columns: Iterable[str], file: str, schema: pa.Schema, where:
     for name in columns:
         if name not in schema.names:
             raise ConfigError(_missing(where, name, file, schema))
-        if not _is_number(schema.field(name).type):
-            kind = schema.field(name).type
+        kind = schema.field(name).type
+        if not _is_number(kind) and not pa.types.is_boolean(kind):
             raise ConfigError(f"{where}: {name!r} in {file} holds {kind}, and a score is a number")
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _missing(where: str, name: str, file: str, schema: pa.Schema) -> str:
@@ -150,7 +162,7 @@ def _look(
     for name in layout.theirs:
         if name not in schema.names:
             raise ConfigError(_missing("pool.metadata", name, table.url, schema))
-    require_numbers(layout.scores, table.url, schema, "pool.scores")
+    require_numbers(dict(layout.scores).values(), table.url, schema, "pool.scores")
     vectors = tuple(find_vectors(name, table.url, schema, listing) for name in stored)
     widths = {
         file.name: (width, file.url) for file in vectors if (width := width_of(file, n_rows)) is not None

@@ -204,7 +204,9 @@ def _column(column: pa.ChunkedArray, file: VectorFile) -> tuple[NDArray[Any], ND
         raise StoppedError(
             f"{_where(file)}: vectors of one encoder are of one width, and these are {listed} wide"
         )
-    found = np.full((len(vectors), int(widths[0]) if len(widths) else 0), np.nan, np.float32)
+    if not len(widths):
+        raise StoppedError(f"{_where(file)}: none of {len(vectors):,} rows has a vector: leave the file out")
+    found = np.full((len(vectors), int(widths[0])), np.nan, np.float32)
     flat = pc.fill_null(vectors.drop_null().flatten(), np.nan).to_numpy(zero_copy_only=False)
     found[there] = flat.reshape(int(there.sum()), -1)
     return found, there

@@ -70,7 +70,7 @@ class IngestTable(Stage):
             if name in theirs:
                 made[name] = theirs[name].cast(pa.string())
         made |= _sizes(theirs)
-        made |= {name: table[name].cast(pa.float32(), safe=False) for name in self.layout.scores}
+        made |= {ours: table[name].cast(pa.float32(), safe=False) for ours, name in self.layout.scores}
         made |= {ours: table[name] for ours, name in self.layout.further}
         return pa.table({**made, "problem": self._problems(made.get("caption"), n)})
 

@@ -215,10 +215,11 @@ def test_vectors_may_be_columns(tmp_path: Path, kind: pa.DataType, monkeypatch: 
 
 def test_numbers_are_scores_and_truths_and_named_columns_come_along(tmp_path: Path) -> None:
     pool = parquet_with_vectors(tmp_path / "pool")
-    more = {"metadata": str(pool), "columns": {"spoken": "language"}}
-    run({**table_config("", tmp_path, [{"keep": {"by": "aesthetic", "at_least": 1}}]), "pool": more})
+    more = {"metadata": str(pool), "columns": {"spoken": "language", "beauty": "aesthetic"}}
+    run({**table_config("", tmp_path, [{"keep": {"by": "beauty", "at_least": 1}}]), "pool": more})
     found = columns(tmp_path, "ingest")
-    assert found.aesthetic.dtype == np.float32
+    assert found.beauty.dtype == np.float32
+    assert "aesthetic" not in found
     assert found.good.tolist() == [n % 2 == 0 for n in range(9)]
     assert found.spoken.tolist() == ["en", "de", "en"] * 3
     assert found.uid.tolist() == [f"{n:032x}" for n in range(9)]
@@ -378,6 +379,13 @@ def test_columns_of_several_widths_stop_the_run_with_the_widths(tmp_path: Path) 
         run(table_config(tmp_path / "a.parquet", tmp_path, [{"cluster": {"clusters": 1}}], **only))
 
 
+def test_a_file_without_a_single_vector_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"v": pa.array([None] * 3, pa.list_(pa.float32()))}), tmp_path / "a.parquet")
+    only = {"encoder": {"image": "v"}, "encoders": {}}
+    with pytest.raises(StoppedError, match=r"a\.parquet: none of 3 rows has a vector"):
+        run(table_config(tmp_path / "a.parquet", tmp_path, [{"cluster": {"clusters": 1}}], **only))
+
+
 def test_a_uid_that_is_none_stops_the_run_with_file_and_row(tmp_path: Path) -> None:
     table = metadata(0, 4)
     table = table.set_column(0, "uid", pa.array([*table["uid"].to_pylist()[:2], "cat", None]))
@@ -400,6 +408,11 @@ def test_a_uid_that_is_none_stops_the_run_with_file_and_row(tmp_path: Path) -> N
             r"pool\.scores: .* has no column 'aesthetic'; its columns are uid",
         ),
         ({"pool": {"scores": ["text"]}}, r"pool\.scores: 'text' in .* holds string, and a score is a number"),
+        ({"pool": {"scores": ["original_width"]}}, r"can't be called 'original_width'"),
+        (
+            {"pool": {"columns": {"similarity": "clip_l14_similarity_score"}}, "stages": [{"cluster": {}}]},
+            r"cluster makes a column 'similarity', and there is a score of that name: rename",
+        ),
         ({"pool": {"shards": "pool"}}, "give one of shards"),
         (
             {"stages": [{"duplicates": {"exact": True}}]},
