@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROWS = 4096  # vectors that are compared with all centroids at once
+_PRODUCTS = 1 << 19  # of vectors and centroids, made at once on a CPU: they stay in its cache
+_ROWS = 4096  # vectors that are compared with all centroids at once elsewhere
 _ROWS_PLACED = 1 << 15  # vectors that are copied to a GPU at once
 _LARGEST_FOR_PRUNING = 500  # the best of five on 277 M samples (Abbas et al. 2024, arXiv 2401.04578)
 _SAMPLES_PER_CLUSTER = 200  # fewer, and a cluster's mean distance says little
@@ -147,9 +148,13 @@ def nearest_columns(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     if (found := on_device.nearest(rows, columns)) is not None:
         return found
     columns = columns.to(torch.float32)
-    starts = range(0, len(rows), _ROWS)
-    parts = [on_device.products(rows[n : n + _ROWS], columns).max(1) for n in starts]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    step = _ROWS if rows.is_cuda else max(64, _PRODUCTS // len(columns))
+    values = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+    indices = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        values[part], indices[part] = on_device.greatest(on_device.products(rows[part], columns))
+    return values, indices
 
 
 def nearest_others(

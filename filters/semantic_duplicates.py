@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from filters.groups import join
-from scoring.on_device import device, nearest, placed, products
+from scoring.on_device import device, greatest, nearest, placed, products
 
 _TILE = 1024
 _TILE_ON_GPU = 8192
@@ -102,8 +102,7 @@ def first_of_components(vectors: NDArray[Any], threshold: float) -> NDArray[np.b
 
 
 def _take(found: Nearest, rows: slice, columns: slice, product: torch.Tensor) -> None:
-    best = product.max(1)
-    value, place = best.values.cpu().numpy(), best.indices.cpu().numpy()
+    value, place = (each.cpu().numpy() for each in greatest(product))
     better = value > found.similarity[rows]
     found.similarity[rows] = np.where(better, value, found.similarity[rows])
     found.place[rows] = np.where(better, columns.start + place, found.place[rows])

@@ -31,6 +31,15 @@ def products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left.to(torch.float32) @ right.to(torch.float32).T
 
 
+def greatest(product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the greatest number of each row, and the first place where it stands, both (n,)."""
+    if product.is_cuda:
+        found = product.max(1)
+        return found.values, found.indices
+    place = torch.from_numpy(product.numpy().argmax(1))  # several times as fast as torch's
+    return product.gather(1, place[:, None])[:, 0], place
+
+
 def nearest(
     rows: torch.Tensor, columns: torch.Tensor, limit: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
