@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from curate.clusters_plot import draw_accounts
 from curate.config import load
 from curate.events import EventLog
 from pipelines.config import RunConfig
@@ -53,7 +54,9 @@ def run(
             log.write(event)
             on_event(event)
 
-        return execute(checked, base=base, emit=emit)
+        result = execute(checked, base=base, emit=emit)
+        draw_accounts(log.run)
+        return result
 
 
 def resolved(config: RunConfig, base: Path) -> bytes:

@@ -44,7 +44,9 @@ def show(
     folder = Folder(resolve(run, "."))
     account, facts = read_account(folder, stage)
     if plot is not None:
-        _draw(account, plot)
+        from curate.clusters_plot import draw
+
+        plot.write_bytes(draw(account, plot.suffix.removeprefix(".") or "png"))
     if as_json:
         print(json.dumps({**facts, "clusters": account.to_dict("records")}))
         return
@@ -110,17 +112,3 @@ def _title(account: pd.DataFrame, facts: dict[str, Any]) -> str:
         f"{len(account):,} clusters, {facts['kept']:,} of {facts['samples']:,} samples kept; "
         f"{full:,} clusters keep all they have; {moved}"
     )
-
-
-def _draw(account: pd.DataFrame, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    own = account[account["size"] > 0]
-    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
-    points = axes.scatter(own["size"], own.quota, c=own.complexity, s=14, cmap="viridis")
-    most = own["size"].max()
-    axes.plot([1, most], [1, most], color="grey", lw=0.8, ls=":")
-    axes.set(xscale="log", yscale="symlog", xlabel="samples in the cluster", ylabel="samples kept")
-    figure.colorbar(points, label="complexity")
-    figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -61,10 +61,8 @@ class Prune(BaseModel):
         return self
 
     def n_kept(self, n_samples: int) -> int:
-        """Return how many of `n_samples` are kept."""
-        if isinstance(self.keep, float):
-            return int(np.floor(self.keep * n_samples + 0.5))
-        return min(self.keep, n_samples)
+        """Return how many of `n_samples` are to be kept; a number that was asked for may be more than that."""
+        return int(np.floor(self.keep * n_samples + 0.5)) if isinstance(self.keep, float) else self.keep
 
     def least(self, n_kept: int, n_clusters: int) -> int:
         """Return the floor in samples, given how many are kept of how many clusters that are not empty."""

@@ -155,6 +155,10 @@ def test_vectors_that_are_no_numbers_are_set_aside(
             [{"prune": {"clusters": 10, "keep": 3}}],
             r"can't keep 3 samples: \d+ clusters with at least 1 each",
         ),
+        (
+            [{"prune": {"clusters": 2, "keep": 41}}],
+            "can't keep 41 samples: 2 clusters .* all together they have 40",
+        ),
     ],
 )
 def test_what_can_not_be_had_stops_with_the_numbers(
