@@ -38,6 +38,7 @@ _PLACES_AND_PACE = {
     "shards",
     "subset",
     "finetune",
+    "activation",
     "micro_batch_size",
     "threads",
     "device",

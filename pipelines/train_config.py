@@ -60,6 +60,9 @@ class TrainConfig(BaseModel):
     pretrained: str | None = Field(
         None, description="weights to start from, a tag or file; else from scratch"
     )
+    activation: Literal["gelu", "quickgelu"] | None = Field(
+        None, description="with which given weights were trained, where nothing in or beside them says so"
+    )
     shards: str | list[str] = Field(description="good shards: brace range, glob, folder, URL, or a list")
     subset: str | None = Field(
         None, description="DataComp subset, .npy: only these samples, each as often as its uid stands there"
@@ -126,6 +129,7 @@ class TrainConfig(BaseModel):
         changes = {
             "model": LOCAL_DIR + first.output,
             "pretrained": None,
+            "activation": None,
             "subset": None,
             "output": f"{self.output}/finetuned",
             "learning_rate": self.learning_rate / 10,

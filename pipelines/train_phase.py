@@ -218,7 +218,8 @@ def starting_model(config: TrainConfig, device: torch.device) -> LoadedModel:
     if config.pretrained is None and not config.model.startswith((LOCAL_DIR, HUB)):
         loaded = new_model(config.model, config.seed, device)
     else:
-        loaded = load_model(EncoderSpec(model=config.model, pretrained=config.pretrained), device)
+        spec = EncoderSpec(model=config.model, pretrained=config.pretrained, activation=config.activation)
+        loaded = load_model(spec, device)
         loaded.model.requires_grad_(True)
     loaded.model.visual.preprocess_cfg["resize_mode"] = config.resize_mode
     return loaded

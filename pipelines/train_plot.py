@@ -20,7 +20,7 @@ def draw(log: Sequence[Mapping[str, Any]], stream: IO[bytes]) -> None:
         own = list(lines)
         steps = [first + line["step"] for line in own]
         for axes, (key, name) in zip(panels, _PANELS, strict=True):
-            axes.plot(steps, [line[key] for line in own], color="C0", marker="." if len(own) < 30 else None)
+            axes.plot(steps, [line[key] for line in own], color="C0", marker="." if len(own) == 1 else None)
             axes.set_ylabel(name)
             axes.grid(alpha=0.3)
             if first:
@@ -28,7 +28,7 @@ def draw(log: Sequence[Mapping[str, Any]], stream: IO[bytes]) -> None:
         if phase:
             panels[0].annotate(f" {phase}", (steps[0], 1), xycoords=("data", "axes fraction"), va="bottom")
         first = steps[-1]
-    for axes in panels[1:]:
-        axes.set_ylim(bottom=0)
+    for axes, (key, _) in zip(panels[1:], _PANELS[1:], strict=True):
+        axes.set_ylim(0, 1.1 * max(line[key] for line in log) or 1)
     panels[-1].set_xlabel("steps")
     figure.savefig(stream, format="png", dpi=110)

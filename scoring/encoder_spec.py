@@ -15,7 +15,8 @@ TIMM = "timm:"
 SHIPPED = Path(__file__).parent / "models"
 
 WEIGHTS = {".safetensors", ".pt", ".pth", ".bin"}
-_RUNS_ALIKE = {"batch_size", "decoders", "device"}  # these change the time it takes, not the vectors
+# These change the time it takes, or what is refused, not the vectors.
+_RUNS_ALIKE = {"batch_size", "decoders", "device", "activation"}
 
 
 class EncoderError(ValueError):
@@ -34,6 +35,9 @@ class EncoderSpec(BaseModel):
     )
     pretrained: str | None = Field(
         None, description="a tag of open_clip or timm, or a weights file (.safetensors, .pt, .bin)"
+    )
+    activation: Literal["gelu", "quickgelu"] | None = Field(
+        None, description="with which a weights file was trained, where nothing in or beside it says so"
     )
     batch_size: int = Field(256, gt=0, description="samples that go through the model at once")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the model's arithmetic")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from open_clip import pretrained as tags
 from safetensors import safe_open
 
+from scoring.activation import Evidence, check_activation, evidence_of
 from scoring.encoder_spec import (
     HUB,
     LOCAL_DIR,
@@ -139,7 +139,7 @@ def _named(spec: EncoderSpec, base: Path | None) -> tuple[str, str, Path]:
             f"pretrained: is missing, so {spec.model} would score with random weights; name {choice}"
         )
     if (path := weights_file(spec, base)) is not None:
-        _refuse_activation(spec.model, config, _marked_quick_gelu(path), str(path))
+        check_activation(spec.model, str(path), evidence_of(path), spec.activation, config)
         return spec.model, str(path), path
     tag = tags.get_pretrained_cfg(spec.model, spec.pretrained)
     if not tag:
@@ -147,7 +147,9 @@ def _named(spec: EncoderSpec, base: Path | None) -> tuple[str, str, Path]:
             f"pretrained: {spec.pretrained!r} is neither a file nor a tag of {spec.model}; its tags are: "
             f"{', '.join(known) or 'none'}"
         )
-    _refuse_activation(spec.model, config, bool(tag.get("quick_gelu")) or None, spec.pretrained)
+    quick = bool(tag.get("quick_gelu", config.get("quick_gelu")))  # a tag without the mark fits
+    evidence = Evidence(quick, "its tag")
+    check_activation(spec.model, spec.pretrained, evidence, spec.activation, config)
     return spec.model, spec.pretrained, _download(spec.model, tag)
 
 
@@ -168,36 +170,6 @@ def _download(model: str, tag: dict[str, Any]) -> Path:
             f"the weights of {model} can't be fetched ({_short(error)}); check the name and the network, or "
             "name a local weights file"
         ) from error
-
-
-def _refuse_activation(model: str, config: dict[str, Any], quick: bool | None, weights: str) -> None:
-    """Raise where weights trained with one kind of GELU would run with the other: scores would be garbage."""
-    if quick is None or quick == bool(config.get("quick_gelu", False)):
-        return
-    right = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
-    trained, named = ("QuickGELU", "GELU") if quick else ("GELU", "QuickGELU")
-    raise EncoderError(
-        f"pretrained: {weights} was trained with {trained}, but {model} computes {named}; use model: {right}"
-    )
-
-
-def _marked_quick_gelu(path: Path) -> bool | None:
-    """Return whether a weights file says that it needs QuickGELU; the weights themselves do not tell.
-
-    It may be marked by an open_clip_config.json beside it, or by the file name of a published checkpoint.
-    """
-    beside = path.with_name("open_clip_config.json")
-    if beside.is_file():
-        content = json.loads(beside.read_text(encoding="utf-8"))
-        return bool(content.get("model_cfg", content).get("quick_gelu", False))
-    published = {
-        Path(tag["url"]).name: bool(tag.get("quick_gelu"))
-        for model, name in tags.list_pretrained()
-        if (tag := tags.get_pretrained_cfg(model, name)).get("url")
-    }
-    if path.name in published:
-        return published[path.name]
-    return True if "quickgelu" in path.name.lower() else None
 
 
 def _refuse_resized(model: Any, weights: Path, name: str) -> None:
