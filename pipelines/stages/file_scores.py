@@ -27,7 +27,7 @@ from pipelines.tables import checked_uids, footer, require_numbers
 if TYPE_CHECKING:
     from pipelines.plan import Plan
 
-ROWS_PER_PART = 2_000_000
+ROWS_PER_PART = 1_000_000
 _ROWS_AT_ONCE = 1_000_000
 _READERS = 16
 
@@ -37,7 +37,7 @@ class FileScoresStage(Stage):
     """Writes the scores that files give to samples; null where they give none.
 
     Rows of the files and samples of the pool are shuffled by a hash of what they are joined on into parts of
-    about two million. Each part is joined by itself, and a shard picks its own rows out of every part.
+    about a million. Each part is joined by itself, and a shard picks its own rows out of every part.
     `rows` is how many the files have, `made_of` a hash of their names, sizes and times.
     """
 
@@ -129,15 +129,15 @@ class FileScoresStage(Stage):
         """Write the scores of a part's samples, sorted by shard; return the part, how many, and a hash."""
         rows = pa.concat_tables(table for _, table in read_group(folder, given, [part])).combine_chunks()
         rows = rows.take(self._first_of_each(rows, urls))
-        known = rows[_KEY].combine_chunks()
-        pieces = []
-        for name, samples in read_group(folder, asked, [part]):
-            place = pc.index_in(samples[_KEY].combine_chunks(), value_set=known)
-            there = place.is_valid()
-            own = {score: rows[score].take(place.filter(there)) for score in self.config.columns}
-            shard = pa.repeat(_shard_of(name), pc.sum(there).as_py() or 0)
-            pieces.append(pa.table({"shard": shard, "row": samples["row"].filter(there), **own}))
-        found = pa.concat_tables(pieces).combine_chunks()
+        groups = list(read_group(folder, asked, [part]))
+        samples = pa.concat_tables(table for _, table in groups)
+        names = pa.array([_shard_of(name) for name, _ in groups])
+        number = np.repeat(np.arange(len(groups)), [len(table) for _, table in groups])
+        place = pc.index_in(samples[_KEY].combine_chunks(), value_set=rows[_KEY].combine_chunks())
+        there = place.is_valid()
+        own = {score: rows[score].take(place.filter(there)) for score in self.config.columns}
+        shard = names.take(pa.array(number).filter(there))
+        found = pa.table({"shard": shard, "row": samples["row"].filter(there), **own}).combine_chunks()
         with folder.create(_found(part)) as stream:
             pq.write_table(found, stream, row_group_size=20_000)
         return part, len(found), digest(found)
@@ -185,8 +185,9 @@ def _fixed(data: bytes, valid: pa.Array | None) -> pa.Array:
 
 def _part_of(key: pa.ChunkedArray, n_parts: int) -> NDArray[np.int64]:
     """Return a part for every key; uids may count up, so both halves are mixed."""
-    data = b"".join(key.to_pylist())
-    halves = np.frombuffer(data, np.uint64).reshape(-1, 2)
+    whole = key.combine_chunks()
+    data = whole.buffers()[1] if len(whole) else b""
+    halves = np.frombuffer(data, np.uint64).reshape(-1, 2)[whole.offset : whole.offset + len(whole)]
     mixed = (halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
     return ((mixed >> np.uint64(32)) % np.uint64(n_parts)).astype(np.int64)
 

@@ -75,7 +75,7 @@ def unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[Any]]:
         length = np.linalg.norm(exact, axis=1)
         off = np.abs(length - 1) > _OFF
         exact[off] /= length[off, None]
-        result = exact.astype(np.float16)
+        result = vectors if vectors.dtype == np.float16 and not off.any() else exact.astype(np.float16)
     wrong = np.full(len(vectors), None, object)
     wrong[length == 0] = "vector_is_zero"
     wrong[~np.isfinite(length)] = "vector_not_finite"
