@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,10 +38,11 @@ def train(
     """Train a filter network on good shards, or go on with a training that was stopped."""
     checked = load_train_config(config, set_ or ())
     from pipelines.train import train_filter  # torch is imported here, after the configuration is known good
+    from pipelines.train_team import join
 
     with _shown(Console(stderr=True)) as show:
         folder = train_filter(checked, on_event=show)
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, the first one speaks
+    if join().leads:  # of the processes that torchrun starts, the first one speaks
         _print_network("trained", folder, as_json)
 
 

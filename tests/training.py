@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from pipelines.train_config import TrainConfig
 from pipelines.train_output import WEIGHTS
 
-MICRO = {
+MICRO: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from pipelines.train_step import contrastive_loss
 from pipelines.train_team import Team
 from scoring.model_loading import new_model
 from tests.making import write_pool
-from tests.training import Stopped, config, furthest, register_micro, state, stop_after
+from tests.training import MICRO, Stopped, config, furthest, register_micro, state, stop_after
 
 AUGMENT = {"augment": {"smallest_crop": 0.7, "flip": True}}
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,31 @@ def test_a_cut_batch_gives_the_gradient_of_the_whole_one(size: int) -> None:
     assert whole.keys() == cut.keys() >= {"logit_scale", "visual.proj", "token_embedding.weight"}
     for name in whole:
         torch.testing.assert_close(cut[name], whole[name], rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_what_a_model_drops_by_chance_is_the_same_in_both_passes(tmp_path: Path) -> None:
+    vision = {**MICRO["vision_cfg"], "patch_dropout": 0.5}
+    (tmp_path / "dropping.json").write_text(json.dumps({**MICRO, "vision_cfg": vision}))
+    open_clip.add_model_config(tmp_path / "dropping.json")
+    torch.manual_seed(0)
+    images, tokens = torch.randn(8, 3, 32, 32), torch.randint(0, 49408, (8, 16))
+
+    def part(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(rows.start)
+        return images[rows], tokens[rows]
+
+    one, two = (new_model("dropping", 0, torch.device("cpu")).model.train() for _ in range(2))
+    optimizer = torch.optim.SGD(one.parameters())
+    stepper = Stepper(one, optimizer, torch.device("cpu"), gradient_clip=1e9, micro_batch_size=4)
+    stepper.take(part, slice(0, 8), rate=0.0)
+    image, text = [], []
+    for rows in (slice(0, 4), slice(4, 8)):  # the same, but all of it held until the end
+        some, captions = part(rows)
+        image.append(two.encode_image(some, normalize=True))
+        text.append(two.encode_text(captions, normalize=True))
+    loss, _ = contrastive_loss(torch.cat(image), torch.cat(text), two.logit_scale.exp())
+    loss.backward()
+    torch.testing.assert_close(one.visual.conv1.weight.grad, two.visual.conv1.weight.grad)
 
 
 def test_the_parts_of_the_loss_add_up_to_it() -> None:
