@@ -21,14 +21,16 @@ def draw(account: pd.DataFrame, kind: str = "png") -> bytes:
     own = account[account["size"] > 0]
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
-    points = axes.scatter(own["size"], own.quota, c=own.complexity, s=14, cmap="viridis")
+    axes.set(xscale="log", yscale="log")
+    quota = own.quota.clip(lower=0.5)
+    points = axes.scatter(own["size"], quota, c=own.complexity, s=14, cmap="viridis")
     most = own["size"].max()
     axes.plot([1, most], [1, most], color="grey", lw=0.8, ls=":")
+    axes.set_xlim(own["size"].min() / 1.5, most * 1.5)
+    axes.set_ylim(quota.min() / 1.5, quota.max() * 1.5)
     axes.set(
-        xscale="log",
-        yscale="symlog",
         xlabel="samples in the cluster",
-        ylabel="samples kept (dotted: all)",
+        ylabel="samples kept (dotted: all; 0.5: none)",
         title=f"{int(own.quota.sum()):,} of {int(own['size'].sum()):,} samples stay",
     )
     figure.colorbar(points, label="complexity")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PARTS_PER_TASK = 64
 _MATCHES = "matches.parquet"
+_LARGE = 50  # members of a group, above which a person should have a look
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,19 @@ class PerceptualStage(Stage):
             pq.write_table(matches, stream, row_group_size=10_000)
         for name in names:
             pool.workspace.remove(name)
-        return {"matches": pool.workspace.url, "digest": digest(matches)}
+        members = np.bincount(group)
+        facts = {"groups": int((members > 1).sum()), "largest": int(members.max(initial=0))}
+        return {"matches": pool.workspace.url, "digest": digest(matches), **facts}
+
+    def note(self, summary: Any) -> str:
+        """Return how many groups there are and how large they get: large ones are rarely copies."""
+        found = f"{summary['groups']:,} groups of like pictures, the largest of {summary['largest']:,}"
+        if summary["largest"] <= _LARGE:
+            return found
+        return (
+            f"{found}: groups are chains, and plain backgrounds or placeholders link what is not alike; "
+            "look at it, and raise similarity, to 0.99 say"
+        )
 
     def _gather(self, columns: ShardColumns, *, out: Folder) -> tuple[str, int]:
         """Write what a shard's pictures look like, where there is something to see."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,20 @@ def test_copies_are_found_and_blank_pictures_left_alone(tmp_path: Path, pool: Pa
     assert found.weight.tolist() == [0, 0, 1, 1]
     assert found.duplicate_of.tolist()[:2] == [f"{0:032x}", f"{1:032x}"]
     assert not list((tmp_path / "run/state").rglob("0*.parquet"))
+
+
+def test_large_groups_are_told_of(tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "note":
+            notes.append(event["message"])
+
+    run(config(pool, tmp_path, stages=[STAGE]), on_event=listen)
+    monkeypatch.setattr("pipelines.stages.perceptual_duplicates._LARGE", 1)
+    run(config(pool, tmp_path, stages=[STAGE]), on_event=listen)
+    assert notes[0] == "2 groups of like pictures, the largest of 2"
+    assert notes[1].startswith(notes[0] + ": groups are chains")
 
 
 def test_exact_search_comes_first_if_asked(tmp_path: Path, pool: Path) -> None:
