@@ -73,10 +73,11 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
     run = Folder(resolve(config.run, base))
     output = Folder(resolve(config.output.folder, base))
     with own(run):
-        publish.refuse_foreign(output, run)
+        if config.output.shards is not None:
+            publish.refuse_foreign(output, run)
+            output.sweep()
         run.sweep()
         run.remove(FINISHED)
-        output.sweep()
         _announce(shards, emit)
         try:
             with Engine(config.engine, _preload(stages, run, shards), emit) as engine:

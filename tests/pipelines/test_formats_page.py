@@ -19,7 +19,9 @@ ENCODERS = re.findall(r"`(encoder: [^`]*)`", PAGE)
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_an_example_is_accepted(example: Any) -> None:
-    RunConfig.model_validate({**BASE, **(example if isinstance(example, dict) else {"stages": example})})
+    given = example if isinstance(example, dict) else {"stages": example}
+    found = RunConfig.model_validate({**BASE, **given})
+    assert given.keys() <= found.model_fields_set
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -489,6 +489,18 @@ def test_a_pool_of_shards_may_end_in_a_subset_alone(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"kept.npy", "MANIFEST.json"}
 
 
+def test_a_subset_may_lie_beside_the_shards_of_others(tmp_path: Path) -> None:
+    tars = write_shard(tmp_path / "tars/00000.tar", [("0", sample(0))]).parent
+    (tars / ".half.curate-partial").write_bytes(b"of a run that is at work")
+    run(config(tars, tmp_path, stages=[], output={"subset": str(tars / "kept.npy")}))
+    assert {path.name for path in tars.iterdir()} == {
+        "00000.tar",
+        "kept.npy",
+        "MANIFEST.json",
+        ".half.curate-partial",
+    }
+
+
 def test_the_listing_of_a_pool_reads_no_rows(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", None)
     content = RunConfig.model_validate(table_config(pool, Path("x"), SCORED))
