@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,3 +69,24 @@ def test_every_sample_is_accounted_for(tmp_path: Path, name: str) -> None:
     result = run(config(POOLS / name, tmp_path, stages=stages))
     assert result.samples == SAMPLES[name]
     assert result.samples == result.kept + sum(result.dropped.values()) + sum(result.set_aside.values())
+
+
+@pytest.mark.slow
+def test_near_duplicates_are_found_by_what_they_look_like(tmp_path: Path) -> None:
+    run(config(POOLS / "photos", tmp_path, stages=[{"duplicates": {"perceptual": {}}}]))
+    decisions = pd.concat(pd.read_parquet(path) for path in (tmp_path / "run/decisions").glob("*.parquet"))
+    copies = []
+    for path in sorted((tmp_path / "run/columns/duplicates").glob("*.parquet")):
+        samples = pd.read_parquet(tmp_path / "run/columns/ingest" / path.name, columns=["row", "uid"])
+        copies.append(pd.read_parquet(path).dropna(subset="duplicate_of").merge(samples, on="row"))
+    dropped = dict(zip(*(pd.concat(copies)[name] for name in ("uid", "duplicate_of")), strict=True))
+    truth = pd.read_parquet(POOLS / "photos/truth.parquet").set_index("uid")
+    original = truth.duplicate_of.where(truth.duplicate_of.astype(bool) & truth.duplicate_of.notna())
+    family = original.fillna(truth.index.to_series())
+    right = {uid for uid, of in dropped.items() if family[uid] == family[of]}
+    caught = right | {dropped[uid] for uid in right}
+    near = truth.index[truth.kind == "near_duplicate"]
+    clean = truth.index[truth.kind == "clean"]
+    assert len(decisions) == len(truth) == SAMPLES["photos"]
+    assert np.mean([uid in caught for uid in near]) >= 0.95
+    assert np.mean([uid in dropped and uid not in right for uid in clean]) <= 0.01
