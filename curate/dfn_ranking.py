@@ -48,18 +48,18 @@ def print_ranking(ranking: Ranking, as_json: bool) -> None:
         rows = [standing.as_dict() for standing in ranking.standings]
         print(json.dumps({"measure": ranking.measure, "output": ranking.output, "ranking": rows}))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    induced = f"{ranking.measure} of the models it induces"
-    for name in ("", "filter", "kept", induced, "behind the first", "its own"):
+    table = Table(title=ranking.measure, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("", "filter", "kept", "induced", "behind the first", "its own"):
         table.add_column(name, justify="left" if name == "filter" else "right")
     for standing in ranking.standings:
         table.add_row(*_cells(standing))
     console = Console()
     console.print(table)
-    console.print(f"± is a 95 % interval over the seeds. Every measure of every training: {ranking.output}")
+    console.print("induced: by the models trained on what it keeps; ±: 95 % intervals over the seeds")
     alike = [s.filter for s in ranking.standings[1:] if not s.told_apart and not s.diverged]
     if alike:
         console.print(f"not told apart from the first: {', '.join(alike)}", highlight=False)
+    console.print(f"every measure of every training: {ranking.output}", highlight=False, soft_wrap=True)
 
 
 def _cells(standing: Standing) -> list[str]:
