@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -114,14 +115,13 @@ class OutputFolder:
 
     def finish_with(self, state: Mapping[str, torch.Tensor], fingerprint: str, card: str) -> str:
         """Write weights, beside a configuration that is there, and return their sha256; it is done then."""
-        from scoring.encoder_spec import file_sha256
-
         if log := self.log():
             with self._files.create(PLOT) as stream:
                 draw(log, stream)
-        self._files.write(WEIGHTS, save(dict(state), {_MARK: json.dumps({"fingerprint": fingerprint})}))
-        digest = file_sha256(self.path / WEIGHTS)
+        weights = save(dict(state), {_MARK: json.dumps({"fingerprint": fingerprint})})
+        digest = hashlib.sha256(weights).hexdigest()
         self._files.write(CARD, card.replace("{weights_sha256}", digest).encode())
+        self._files.write(WEIGHTS, weights)  # the last: they say that all is there
         (self.path / CHECKPOINT).unlink(missing_ok=True)
         return digest
 
