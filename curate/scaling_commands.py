@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 from scaling_laws import (
     Choice,
     Compute,
+    FitWarning,
     OutsideRangeError,
     RangeLimits,
     RepetitionFit,
@@ -119,7 +121,7 @@ def fit(
             share_half_life=share_half_life,
             metric=metric,
         )
-        table = read_runs(runs, metric, model)
+        table = _read(runs, metric, model)
         study = study_runs(table, law, n_draws=draws, kind=bootstrap, noise_sd=noise_sd, random_state=seed)
         study.save(output)
     _print_study(study)
@@ -258,9 +260,17 @@ def _choose(
 
 def _read_models(runs: Path, metric: MetricName, model: str | None) -> pd.DataFrame:
     """Read runs of one model or, for a rollout, of each in turn."""
-    if model is not None:
-        return read_runs(runs, metric, model)
-    return read_runs(runs, metric, one_model=False)
+    return _read(runs, metric, model, one_model=model is not None)
+
+
+def _read(runs: Path, metric: MetricName, model: str | None, *, one_model: bool = True) -> pd.DataFrame:
+    """Read runs, and say which are left out."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FitWarning)
+        table = read_runs(runs, metric, model, one_model=one_model)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        typer.echo(f"warning: {message}", err=True)
+    return table
 
 
 def _print_study(study: Study) -> None:

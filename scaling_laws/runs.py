@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+from warnings import warn
 
 import numpy as np
 import pandas as pd
+
+from scaling_laws.fit_flags import FitWarning
 
 REQUIRED_COLUMNS = ("pool", "pool_size", "samples_seen", "error")
 Metric = Literal["error", "loss"]
@@ -60,7 +63,8 @@ def check_runs(table: pd.DataFrame, metric: Metric = "error", model: str | None 
     table
         One row per trained model: ``pool``, ``pool_size`` (unique samples), ``samples_seen`` (samples),
         ``error``; optionally ``seed``, ``model``, ``flops`` (per run), ``weight`` (inverse variance of the
-        error) and ``metric`` (its name).
+        error), ``metric`` (its name) and ``status``: runs that are not ``done``, such as those that
+        diverged, are left out with a `FitWarning`.
     metric
         ``error`` is 1 - accuracy and must lie in [0, 1]; ``loss`` may take any positive value.
     model
@@ -79,7 +83,7 @@ def check_runs(table: pd.DataFrame, metric: Metric = "error", model: str | None 
         )
     runs = table.copy()
     runs["row"] = np.arange(1, len(runs) + 1)
-    runs = _one_model(runs, model)
+    runs = _finished(_one_model(runs, model))
     if runs.empty:
         raise RunsError("the table has no runs: give one row per trained model")
     if runs["pool"].isna().any():
@@ -107,6 +111,19 @@ def _one_model(runs: pd.DataFrame, model: str | None) -> pd.DataFrame:
             row = runs.loc[runs[name].astype(str) != str(runs[name].iloc[0]), "row"].iloc[0]
             raise RunsError(f"row {row}: mixed {name}s ({', '.join(values)}) have no common law; {what}")
     return runs
+
+
+def _finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the runs that came to nothing, and say which."""
+    if "status" not in runs:
+        return runs
+    done = runs["status"].astype(str) == "done"
+    if not done.all():
+        named = [f"{run.pool} at {run.samples_seen:g}" for run in runs[~done].itertuples()]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        what = ", ".join(sorted(set(runs.loc[~done, "status"].astype(str))))
+        warn(f"left out, {what}: {', '.join(named[:3])}{more}", FitWarning, stacklevel=3)
+    return runs[done]
 
 
 def _numbers(runs: pd.DataFrame, name: str) -> pd.Series:

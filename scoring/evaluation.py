@@ -33,7 +33,8 @@ def recall_at(k: int, query: NDArray[Any], answer: NDArray[Any]) -> float:
         some = np.asarray(query[start : start + _BLOCK], np.float32)
         similarity = some @ every.T
         right = similarity[np.arange(len(some)), start + np.arange(len(some))]
-        found += int(((similarity >= right[:, None]).sum(1) <= k).sum())
+        # Written so that what is no number, from a model that diverged, counts against it too.
+        found += int(((~(similarity < right[:, None])).sum(1) <= k).sum())
     return found / max(1, len(query))
 
 

@@ -1,10 +1,12 @@
 """Bad tables of runs: the row and the remedy, never a stack trace from below."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scaling_laws import RunsError, check_runs, read_runs
+from scaling_laws import FitWarning, RunsError, check_runs, read_runs
 from tests.scaling_laws.simulated import simulate
 
 RUNS = simulate()
@@ -107,3 +109,21 @@ def test_models_can_be_read_together_and_are_checked_apart(tmp_path):
     table = pd.concat([RUNS.assign(model="B/32"), RUNS.assign(model="B/16")], ignore_index=True)
     table.to_csv(tmp_path / "runs.csv", index=False)
     assert len(read_runs(tmp_path / "runs.csv", one_model=False)) == 40
+
+
+def test_runs_that_diverged_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "pool": ["a"] * 3,
+            "pool_size": [100.0] * 3,
+            "samples_seen": [100, 200, 400],
+            "error": [0.9, None, 0.7],
+            "status": ["done", "diverged", "done"],
+        }
+    )
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.warns(FitWarning, match="left out, diverged: a at 200"):
+        runs = read_runs(tmp_path / "runs.csv")
+    assert runs["samples_seen"].tolist() == [100, 400]
+    with pytest.warns(FitWarning), pytest.raises(RunsError, match="no runs"):
+        check_runs(table.assign(status="diverged"))
