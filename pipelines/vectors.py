@@ -89,8 +89,8 @@ def find_vectors(name: str, table: str, schema: pa.Schema, listing: Mapping[str,
         return VectorFile(name, "npy", file, *facts(listing[file]))
     there = f"which holds {', '.join(arrays)}" if arrays else "which is not there"
     raise ConfigError(
-        f"{table} has no vectors {name!r}: they are no column of it, nor in {archive} ({there}), "
-        f"nor in {file}"
+        f"{table} has no vectors {name!r}: they are no column of it, nor in {archive} ({there}), nor in the "
+        f"folder {file.rpartition('/')[0]}. Fetch what is missing, or leave the Parquet file out"
     )
 
 
