@@ -79,6 +79,9 @@ def find_vectors(name: str, table: str, schema: pa.Schema, listing: Mapping[str,
         When it is in none of these places.
     """
     if name in schema.names:
+        kind = schema.field(name).type
+        if not _is_list(kind) or not pa.types.is_floating(kind.value_type):
+            raise ConfigError(f"{table}: {name!r} holds {kind}, and vectors are lists of floats")
         return VectorFile(name, "column", table, *facts(listing[table]))
     archive = table.removesuffix(".parquet") + ".npz"
     arrays = _arrays(archive) if archive in listing else []
@@ -112,7 +115,7 @@ def _arrays(archive: str) -> list[str]:
 
 
 def width_of(file: VectorFile, n_rows: int) -> int | None:
-    """Return the width of the vectors; None for a column, which says so row by row.
+    """Return the width of the vectors; None for a column whose footer doesn't tell.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def width_of(file: VectorFile, n_rows: int) -> int | None:
         When they are not one vector for each of the Parquet file's `n_rows` rows.
     """
     if file.kind == "column":
-        return None
+        return _column_width(file)
     with _opened(file) as (_, shape, dtype):
         pass
     where = _where(file)
@@ -134,6 +137,24 @@ def width_of(file: VectorFile, n_rows: int) -> int | None:
             "fetch both again, or leave this pair out"
         )
     return shape[1]
+
+
+def _column_width(file: VectorFile) -> int | None:
+    """Return how many numbers a row has by a row group without nulls."""
+    fs, path = filesystem(file.url)
+    with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as table:
+        groups = [table.metadata.row_group(n) for n in range(table.metadata.num_row_groups)]
+    for group in groups:
+        chunks = [group.column(n) for n in range(group.num_columns)]
+        chunk = next(each for each in chunks if each.path_in_schema.startswith(f"{file.name}."))
+        known = chunk.statistics
+        if group.num_rows and known is not None and known.has_null_count and not known.null_count:
+            return int(chunk.num_values // group.num_rows)
+    return None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _where(file: VectorFile) -> str:

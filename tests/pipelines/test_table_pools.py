@@ -379,6 +379,22 @@ def test_columns_of_several_widths_stop_the_run_with_the_widths(tmp_path: Path) 
         run(table_config(tmp_path / "a.parquet", tmp_path, [{"cluster": {"clusters": 1}}], **only))
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float16())])
+def test_files_of_several_widths_stop_the_run_before_any_work(tmp_path: Path, kind: pa.DataType) -> None:
+    for name, width in (("a", 2), ("b", 3)):
+        rows = [[0.5] * width] * 4
+        pq.write_table(pa.table({"v": pa.array(rows, kind)}), tmp_path / f"{name}.parquet")
+    only = {"encoder": {"image": "v"}, "encoders": {}}
+    with pytest.raises(ConfigError, match=r"v is 3 wide in .*b\.parquet and 2 wide in .*a\.parquet"):
+        run(table_config(tmp_path, tmp_path / "home", [{"cluster": {"clusters": 1}}], **only))
+
+
+def test_a_column_that_holds_no_vectors_is_named(tmp_path: Path, pool: Path) -> None:
+    only = {"encoder": {"image": "url", "text": "b32_txt"}}
+    with pytest.raises(ConfigError, match=r"'url' holds string, and vectors are lists of floats"):
+        run(table_config(pool, tmp_path, SCORED, **only))
+
+
 def test_a_file_without_a_single_vector_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"v": pa.array([None] * 3, pa.list_(pa.float32()))}), tmp_path / "a.parquet")
     only = {"encoder": {"image": "v"}, "encoders": {}}
