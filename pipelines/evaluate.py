@@ -159,7 +159,7 @@ def evaluate(encoder: Encoder, evaluations: Sequence[Evaluation]) -> dict[str, f
 def _retrieval(encoder: Encoder, task: Retrieval) -> dict[str, float]:
     held_out = _held_out(tuple(_listed(task.shards)), None)
     image, text, _ = _encoded(encoder, held_out, task.shards)
-    found = {}
+    found: dict[str, float] = {}
     for k in task.k:
         there, back = recall_at(k, image, text), recall_at(k, text, image)
         values = {"recall": (there + back) / 2, "image_to_text": there, "text_to_image": back}

@@ -89,7 +89,7 @@ def _train(config: TrainConfig, processes: Team, emit: Emit, hashes: dict[str, s
     folder = OutputFolder(Path(config.output))
     with _owned(config.output, processes):
         hashes = processes.told(hashes or _hashes(config) if processes.leads else None)
-        fingerprint = _fingerprint(config, hashes)
+        fingerprint = fingerprint_of(config, hashes)
         done = processes.told(folder.finished_as() if processes.leads else None)
         if done == fingerprint:
             emit({"event": "trained", "output": config.output, "new": False})
@@ -107,7 +107,7 @@ def _train_in_phases(config: TrainConfig, processes: Team, emit: Emit) -> None:
         hashes: dict[str, dict[str, str]] = {}
         if processes.leads:
             hashes = {name: _hashes(phase) for name, phase in phases.items()}
-            first = _fingerprint(phases["first"], hashes["first"])
+            first = fingerprint_of(phases["first"], hashes["first"])
             recipe = config.finetune.model_dump(mode="json", exclude={"shards"})
             fingerprint = _sha256({"first": first, "finetune": recipe, "data": hashes["finetuned"]})
             done = folder.finished_as()
@@ -135,7 +135,7 @@ def _hashes(config: TrainConfig) -> dict[str, str]:
     return hashes
 
 
-def _fingerprint(config: TrainConfig, hashes: dict[str, str]) -> str:
+def fingerprint_of(config: TrainConfig, hashes: dict[str, str]) -> str:
     """Return what decides the weights: the recipe, the start and the data."""
     recipe = config.model_dump(mode="json", exclude=_PLACES_AND_PACE | {"model", "pretrained"})
     if config.precision == "float32":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,8 @@ class Phase:
         self._check(loaded.model)
         loaded.model.train()
         transform = Fast(Preprocessing.of(loaded.model))
-        data = self._data(loaded, transform)
+        data = training_set(config, self.shards, loaded, transform)
+        self.emit({"event": "data", "samples": len(data), "skipped": dict(data.skipped)})
         steps = config.steps(len(data))
         stepper = Stepper(
             loaded.model,
@@ -95,21 +96,6 @@ class Phase:
                 f"micro_batch_size: {self.config.model} normalises over the batch, so it has to see all of "
                 "it at once, in one process; choose an architecture without batch norm, such as a ViT"
             )
-
-    def _data(self, loaded: LoadedModel, transform: Fast) -> TrainingSet:
-        def image(content: bytes) -> torch.Tensor:
-            return torch.from_numpy(transform.resize(decode_rgb(content)))
-
-        preparing = Preparing(image, loaded.tokenizer)
-        subset = None if self.config.subset is None else read_subset(self.config.subset)
-        data = TrainingSet.read(self.shards, preparing, self.config.cache_megabytes << 20, subset)
-        self.emit({"event": "data", "samples": len(data), "skipped": dict(data.skipped)})
-        if len(data) < self.config.batch_size:
-            raise ConfigError(
-                f"batch_size: is {self.config.batch_size}, but the shards hold only {len(data)} whole "
-                "samples; lower it or add samples"
-            )
-        return data
 
     def _resume(self, stepper: Stepper, *, replaces: bool) -> int:
         """Bring the model to where the training stands, and return the number of steps done."""
@@ -186,6 +172,31 @@ class _Progress:
     def _rate(self, step: int) -> float:
         seconds = max(1e-9, time.monotonic() - self._started)
         return (step - self._first) * self._phase.config.batch_size / seconds
+
+
+def training_set(
+    config: TrainConfig, shards: Sequence[Shard], loaded: LoadedModel, transform: Fast
+) -> TrainingSet:
+    """Return what a training learns from, prepared for its model.
+
+    Raises
+    ------
+    ConfigError
+        When it is less than a batch.
+    """
+
+    def image(content: bytes) -> torch.Tensor:
+        return torch.from_numpy(transform.resize(decode_rgb(content)))
+
+    preparing = Preparing(image, loaded.tokenizer)
+    subset = None if config.subset is None else read_subset(config.subset)
+    data = TrainingSet.read(shards, preparing, config.cache_megabytes << 20, subset)
+    if len(data) < config.batch_size:
+        raise ConfigError(
+            f"batch_size: is {config.batch_size}, but the shards hold only {len(data)} whole "
+            "samples; lower it or add samples"
+        )
+    return data
 
 
 def parts_of(
