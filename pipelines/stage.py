@@ -77,6 +77,11 @@ class Pool:
     n_survivors: Mapping[str, int]
     run_tasks: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
+    @property
+    def place(self) -> str:
+        """The workspace as a path inside the run folder, which people move: what a summary should name."""
+        return self.workspace.url.removeprefix(self.run.url.rstrip("/") + "/")
+
     def map_shards(self, function: Callable[[ShardColumns], Any]) -> Iterator[Any]:
         """Yield a function of every shard's columns, in any order."""
         return self.run_tasks(function, (ShardColumns(shard, self.run) for shard in self.shards))

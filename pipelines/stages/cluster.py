@@ -79,7 +79,7 @@ class ClusterStage(Stage):
         for number in range(self.config.full_passes):
             similarity.append(self._full_pass(pool, number, n))
         return {
-            "centroids": pool.workspace.url,
+            "centroids": pool.place,
             "digest": bytes_digest(pool.workspace.read("centroids.npy")),
             "clusters": k,
             "reason": reason,
@@ -153,7 +153,8 @@ class ClusterStage(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return `cluster`, `similarity`, and the problem of samples whose vectors are no numbers."""
         table, vectors, whole = self._vectors(columns)
-        nearest, similarity = assign(np.where(whole[:, None], vectors, 0), read_centroids(summary))
+        centroids = read_centroids(columns.run, summary)
+        nearest, similarity = assign(np.where(whole[:, None], vectors, 0), centroids)
         problem = pa.array(np.where(whole, "", "vector_not_finite"), pa.string(), mask=whole)
         return pa.table(
             {
@@ -165,14 +166,14 @@ class ClusterStage(Stage):
         )
 
 
-def read_centroids(summary: Mapping[str, Any]) -> NDArray[np.float32]:
+def read_centroids(run: Folder, summary: Mapping[str, Any]) -> NDArray[np.float32]:
     """Return the centroids of a cluster stage's summary, float32 of shape (k, d)."""
-    return _centroids(summary["centroids"], summary["digest"])
+    return _centroids(run.path(summary["centroids"]), summary["digest"])
 
 
 def read_summary_centroids(run: Folder, stage: str) -> NDArray[np.float32]:
     """Return the centroids that a cluster stage left in the run folder."""
-    return read_centroids(json.loads(run.read(f"state/{stage}.json"))["summary"])
+    return read_centroids(run, json.loads(run.read(f"state/{stage}.json"))["summary"])
 
 
 @lru_cache(maxsize=2)

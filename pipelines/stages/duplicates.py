@@ -66,7 +66,7 @@ class DuplicatesStage(Stage):
             self._match_part, n_parts=n_parts, shards=pool.shards, run=pool.run, out=pool.workspace
         )
         digests = dict(pool.run_tasks(match, range(n_parts)))
-        return {"matches": pool.workspace.url, "digests": [digests[part] for part in range(n_parts)]}
+        return {"matches": pool.place, "digests": [digests[part] for part in range(n_parts)]}
 
     def _match_part(
         self, part: int, *, n_parts: int, shards: Sequence[Shard], run: Folder, out: Folder
@@ -99,7 +99,7 @@ class DuplicatesStage(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {"row": self.gate})["row"].combine_chunks()
-        matches = self._matches_of(columns.shard.name, summary)
+        matches = self._matches_of(columns, summary)
         found = pc.index_in(rows, matches["row"].combine_chunks())
         return pa.table(
             {
@@ -110,12 +110,12 @@ class DuplicatesStage(Stage):
             }
         )
 
-    def _matches_of(self, shard: str, summary: Any) -> pa.Table:
-        folder = Folder(summary["matches"])
+    def _matches_of(self, columns: ShardColumns, summary: Any) -> pa.Table:
+        folder = columns.run / summary["matches"]
         tables = []
         for part in range(len(summary["digests"])):
             with folder.open(_matches(part)) as stream:
-                tables.append(pq.read_table(stream, filters=[("shard", "==", shard)]))
+                tables.append(pq.read_table(stream, filters=[("shard", "==", columns.shard.name)]))
         return pa.concat_tables(tables)
 
 

@@ -49,6 +49,11 @@ class PerceptualStage(Stage):
         """The gate, and the stage that looked at the pictures."""
         return tuple(dict.fromkeys([self.gate, "ingest"]))
 
+    @property
+    def version(self) -> int:
+        """2: the summary counts groups."""
+        return 2
+
     def settings(self) -> Mapping[str, Any]:
         """Return the parameters."""
         return self.config.model_dump()
@@ -72,7 +77,7 @@ class PerceptualStage(Stage):
             pool.workspace.remove(name)
         members = np.bincount(group)
         facts = {"groups": int((members > 1).sum()), "largest": int(members.max(initial=0))}
-        return {"matches": pool.workspace.url, "digest": digest(matches), **facts}
+        return {"matches": pool.place, "digest": digest(matches), **facts}
 
     def note(self, summary: Any) -> str:
         """Return how many groups there are and how large they get: large ones are rarely copies."""
@@ -116,7 +121,7 @@ class PerceptualStage(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {})["row"].combine_chunks()
-        with Folder(summary["matches"]).open(_MATCHES) as stream:
+        with (columns.run / summary["matches"]).open(_MATCHES) as stream:
             matches = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
         found = pc.index_in(rows, matches["row"].combine_chunks())
         return pa.table(

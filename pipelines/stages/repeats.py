@@ -64,7 +64,7 @@ class RepeatsStage(Stage):
         digests = dict(pool.run_tasks(count, range(n_parts)))
         for name in names:
             pool.workspace.remove(name)
-        return {"keys": pool.workspace.url, "digests": [digests[part] for part in range(n_parts)]}
+        return {"keys": pool.place, "digests": [digests[part] for part in range(n_parts)]}
 
     def _keys(self, columns: ShardColumns) -> tuple[NDArray[np.int32], dict[str, NDArray[np.uint64]]]:
         table = columns.survivors(self.gate, self.sources)
@@ -93,7 +93,7 @@ class RepeatsStage(Stage):
         """Return the weight and the reason of every sample that comes through the gate."""
         rows, keys = self._keys(columns)
         masks = [(reason, np.zeros(len(rows), bool)) for reason in keys]
-        folder = Folder(summary["keys"])
+        folder = columns.run / summary["keys"]
         for part in range(len(summary["digests"])):
             with folder.open(_frequent(part)) as stream:
                 table = pq.read_table(stream)

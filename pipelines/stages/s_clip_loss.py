@@ -69,7 +69,7 @@ class SClipLossStage(ScoreStage):
             order = Permutation(n, self.seed * 1000 + number)
             cut = _Cut(order, n_batches, per_bundle)
             parts.append(self._score_partition(pool, pool.workspace / f"{number:03d}", cut, sizes))
-        return {"parts": pool.workspace.url, "digests": parts}
+        return {"parts": pool.place, "digests": parts}
 
     def _score_partition(self, pool: Pool, folder: Folder, cut: _Cut, sizes: dict[str, int]) -> list[str]:
         """Return the digest of every bundle's scores, made where they don't lie there yet."""
@@ -130,7 +130,7 @@ class SClipLossStage(ScoreStage):
         rows = outcome["row"].to_numpy()
         total = np.zeros(len(rows), np.float64)
         seen = np.zeros(len(rows), np.int64)
-        parts = Folder(summary["parts"])
+        parts = columns.run / summary["parts"]
         for number, digests in enumerate(summary["digests"]):
             for bundle in range(len(digests)):
                 with (parts / f"{number:03d}").open(_bundle(bundle)) as stream:

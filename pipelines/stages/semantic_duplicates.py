@@ -59,6 +59,11 @@ class SimilarStage(Stage):
         """The gate, the clusters, the vectors, the uids and, where it counts, the score."""
         return tuple(dict.fromkeys([self.gate, self.cluster, self.vectors, "ingest", *self.scores.values()]))
 
+    @property
+    def version(self) -> int:
+        """2: samples to look into are drawn by a hash of the uid."""
+        return 2
+
     def settings(self) -> Mapping[str, Any]:
         """Return the parameters that decide similarities; the published rule needs no threshold."""
         parameters = self.config.model_dump(mode="json", exclude={"clusters", "encoder", "threshold"})
@@ -82,7 +87,7 @@ class SimilarStage(Stage):
             for name in names:
                 shuffle.remove(name)
         digests = dict(pool.run_tasks(partial(_digest, folder=folder), range(n_bundles)))
-        return {"bundles": folder.url, "digests": [digests[n] for n in range(n_bundles)]}
+        return {"bundles": pool.place, "digests": [digests[n] for n in range(n_bundles)]}
 
     def _sizes(self, columns: ShardColumns, *, k: int) -> NDArray[np.int64]:
         table = columns.survivors(self.gate, {"cluster": self.cluster})
@@ -183,7 +188,7 @@ class SimilarStage(Stage):
         Samples with no earlier one have -1; `beyond` is null but for the samples that were looked into.
         """
         rows = columns.survivors(self.gate, {})["row"].to_numpy()
-        folder = Folder(summary["bundles"])
+        folder = columns.run / summary["bundles"]
         own = pa.concat_tables(
             _of_shard(folder, number, columns.shard.name) for number in range(len(summary["digests"]))
         )
