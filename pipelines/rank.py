@@ -21,7 +21,7 @@ from pipelines.errors import ConfigError
 from pipelines.evaluate import check_evaluations, evaluate_model
 from pipelines.lock import own
 from pipelines.pool_config import PoolConfig
-from pipelines.proxy_config import ProxyRun, slug
+from pipelines.proxy_config import ProxyRun
 from pipelines.publish import put_if_changed
 from pipelines.rank_config import RankPlan
 from pipelines.rank_table import Standing, runs_csv, standings, standings_csv
@@ -89,8 +89,12 @@ def _filtered(plan: RankPlan, folder: Folder, emit: Emit) -> dict[str, dict[int,
     every = _subset_by(plan, folder, "none", [], emit)
     n_all = len(read_subset(every))
     n_kept = round(plan.keep_ratio * n_all)
-    if n_kept < 1:
-        raise ConfigError(f"keep_ratio: {plan.keep_ratio} of {n_all} samples is nothing; raise it")
+    batch_size = plan.recipe(shards="-", output="-").batch_size
+    if n_kept < batch_size:
+        raise ConfigError(
+            f"keep_ratio: {plan.keep_ratio} of {n_all} samples are {n_kept}, fewer than train.batch_size: "
+            f"{batch_size}; raise the one or lower the other"
+        )
     subsets: dict[str, dict[int, str]] = {}
     for name in plan.filters:
         stages: list[dict[str, Any]] = [
@@ -110,7 +114,7 @@ def _filtered(plan: RankPlan, folder: Folder, emit: Emit) -> dict[str, dict[int,
 
 def _subset_by(plan: RankPlan, folder: Folder, name: str, stages: list[dict[str, Any]], emit: Emit) -> str:
     """Filter the pool and return the path of the subset; all filters share the columns in one run folder."""
-    subset = folder.path(f"filters/{slug(name)}/{_SUBSET}")
+    subset = folder.path(f"filters/{name}/{_SUBSET}")
     config = RunConfig(
         name=name,
         pool=PoolConfig(shards=plan.shards),
@@ -151,7 +155,7 @@ def _runs(
             train = plan.recipe(
                 shards=plan.shards,
                 subset=subset,
-                output=folder.path(f"proxies/{slug(name)}/seed-{seed}"),
+                output=folder.path(f"proxies/{name}/seed-{seed}"),
                 seed=seed,
             )
             digest = hashlib.sha256(kept.tobytes()).hexdigest()
@@ -193,7 +197,7 @@ def _own_measures(
     evaluations = [evaluation.model_dump(mode="json") for evaluation in plan.evaluations]
     content = {"filter": identity(spec), "evaluations": evaluations, "data": list(hashes.values())}
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    path = f"filters/{slug(name)}/{_OWN}"
+    path = f"filters/{name}/{_OWN}"
     try:
         known = json.loads(folder.read(path))
     except (FileNotFoundError, ValueError):

@@ -130,6 +130,13 @@ def test_other_held_out_shards_under_the_same_name_are_noticed(tmp_path: Path) -
     assert (done.read_text() != before[0], own.read_text() != before[1]) == (True, True)
 
 
+def test_names_that_differ_little_stay_apart(tmp_path: Path) -> None:
+    filters = {"a_b": {"model": "local-dir:one"}, "a-b": {"model": "local-dir:two"}}
+    rank_filters(plan(tmp_path, filters=filters, seeds=[0], baselines=[]))
+    kept = [(tmp_path / f"ranked/filters/{name}/subset.npy").read_bytes() for name in filters]
+    assert kept[0] != kept[1]
+
+
 def rows_of(values: dict[str, list[float | None]]) -> list[dict[str, Any]]:
     return [
         {"filter": name, "seed": seed, "pool_size": 10, "status": "done", "recall": value}
@@ -187,8 +194,8 @@ def test_the_command_prints_the_ranking(tmp_path: Path) -> None:
         ({"metric": "recall_at_7"}, "no evaluation gives 'recall_at_7'"),
         ({"seeds": [1, 1]}, "once"),
         ({"filters": {"one": {"model": "local-dir:nowhere"}}}, "nowhere"),
-        ({"keep_ratio": 0.01}, "is nothing"),
-        ({"keep_ratio": 0.2}, "lower it"),
+        ({"keep_ratio": 0.01}, "0.01 of 24 samples are 0, fewer than train.batch_size"),
+        ({"keep_ratio": 0.2}, "raise the one or lower the other"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
