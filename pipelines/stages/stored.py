@@ -14,6 +14,7 @@ from pipelines.shards import Shard, VectorFile
 from pipelines.stage import ShardColumns, Stage
 from pipelines.vectors import StoredVectors, read_vectors
 
+_PROBLEMS = (None, "no_vector", "vector_is_zero", "vector_not_finite")
 _OFF = 0.01  # how far from 1 the length of a vector may be that is taken as it is
 
 
@@ -50,23 +51,23 @@ class Stored(Stage):
         assert shard.rows is not None
         rows = columns.survivors(self.gate, {})["row"]
         made: dict[str, Any] = {"row": rows}
-        problem = np.full(len(rows), None, object)
+        problem = np.zeros(len(rows), np.int8)
         for kind, name in self.spec.names.items():
             found, there = read_vectors(_file(shard, name), shard.rows)
             places = rows.to_numpy()
             vectors, wrong = unit(found[places])
-            wrong[~there[places]] = "no_vector"
-            problem = np.where(problem == None, wrong, problem)  # noqa: E711 - element by element
+            wrong[~there[places]] = _PROBLEMS.index("no_vector")
+            problem = np.where(problem, problem, wrong)
             made[kind] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        return pa.table({**made, "problem": pa.array(problem, pa.string())})
+        return pa.table({**made, "problem": pa.array(_PROBLEMS, pa.string()).take(pa.array(problem))})
 
 
 def _file(shard: Shard, name: str) -> VectorFile:
     return next(file for file in shard.vectors if file.name == name)
 
 
-def unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[Any]]:
-    """Return vectors as float16 of length 1, (n, width), and what is wrong with each, None or a word.
+def unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
+    """Return vectors as float16 of length 1, (n, width), and what is wrong with each, a place in `_PROBLEMS`.
 
     Those whose length is within a hundredth of 1 stay as they are: rounding to float16 moves it that far.
     """
@@ -76,7 +77,7 @@ def unit(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[Any]]:
         off = np.abs(length - 1) > _OFF
         exact[off] /= length[off, None]
         result = vectors if vectors.dtype == np.float16 and not off.any() else exact.astype(np.float16)
-    wrong = np.full(len(vectors), None, object)
-    wrong[length == 0] = "vector_is_zero"
-    wrong[~np.isfinite(length)] = "vector_not_finite"
+    wrong = np.zeros(len(vectors), np.int8)
+    wrong[length == 0] = _PROBLEMS.index("vector_is_zero")
+    wrong[~np.isfinite(length)] = _PROBLEMS.index("vector_not_finite")
     return result, wrong
