@@ -141,7 +141,7 @@ def pool_shards(config: RunConfig, base: str | Path = ".", vectors: Iterable[str
     with ThreadPoolExecutor(_READERS) as pool:
         looked = list(pool.map(lambda table: _look(table, layout, stored, listing), tables))
     _require_one_width([widths for _, widths in looked])
-    shards = [shard for found, _ in looked for shard in found]
+    shards = sorted((shard for found, _ in looked for shard in found), key=lambda shard: shard.name)
     if not shards:
         raise ConfigError(f"pool.metadata: the files {config.pool.metadata!r} hold no rows")
     return shards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ class FileScoresStage(Stage):
     """Writes the scores that files give to samples; null where they give none.
 
     Rows of the files and samples of the pool are shuffled by a hash of what they are joined on into parts of
-    about a million. Each part is joined by itself, and a shard picks its own rows out of every part.
-    `rows` is how many the files have, `made_of` a hash of their names, sizes and times.
+    about a million. Each part is joined by itself. What is found is shuffled back into bundles of shards: a
+    shard reads one file, however large the pool is. `rows` is how many the files have, `made_of` a hash of
+    their names, sizes and times.
     """
 
     stage_name: str
@@ -63,29 +65,43 @@ class FileScoresStage(Stage):
         return {"columns": self.config.columns, "match": self.config.match, "files": self.made_of}
 
     def summarize(self, pool: Pool) -> Any:
-        """Join part by part; return where the scores lie, and a hash of each part's."""
-        tables = expand(self.config.source, suffix=".parquet")
-        n_parts = max(1, -(-max(self.rows, pool.n_survivors[self.gate]) // self.rows_per_part))
-        urls = [table.url for table in tables]
-        deal = partial(self._deal_rows, folder=pool.workspace, n_parts=n_parts)
-        written = dict(pool.run_tasks(deal, enumerate(urls)))
-        given = [name for number in range(len(urls)) for name in written[number]]
-        ask = partial(self._deal_samples, folder=pool.workspace, n_parts=n_parts)
-        list(pool.map_shards(ask))
-        asked = [_asked(shard.name) for shard in pool.shards]
-        join = partial(self._join, folder=pool.workspace, given=given, asked=asked, urls=urls)
-        found = {part: facts for part, *facts in pool.run_tasks(join, range(n_parts))}
-        for name in [*given, *asked]:
+        """Join part by part; return where the scores of which shards lie, and a hash of each bundle."""
+        n_samples = pool.n_survivors[self.gate]
+        per_bundle = max(1, len(pool.shards) * self.rows_per_part // max(1, n_samples))
+        firsts = [shard.name for shard in pool.shards[::per_bundle]]
+        matched, found = self._join_pool(pool, per_bundle)
+        bundle_up = partial(_bundle_up, folder=pool.workspace, found=found)
+        digests = dict(pool.run_tasks(bundle_up, range(len(firsts))))
+        for name in found:
             pool.workspace.remove(name)
-        matched = sum(n for n, _ in found.values())
         if not matched:
             raise StoppedError(
-                f"{self.name}: none of {pool.n_survivors[self.gate]:,} samples has a row in "
-                f"{', '.join(self.config.source)}: are the {self.config.theirs!r} there the samples' "
-                f"{self.config.ours!r}?"
+                f"{self.name}: none of {n_samples:,} samples has a row in {', '.join(self.config.source)}: "
+                f"are the {self.config.theirs!r} there the samples' {self.config.ours!r}?"
             )
-        digests = [found[part][1] for part in range(n_parts)]
-        return {"scores": pool.workspace.url, "matched": matched, "rows": self.rows, "digests": digests}
+        return {
+            "scores": pool.place,
+            "matched": matched,
+            "rows": self.rows,
+            "firsts": firsts,
+            "digests": [digests[bundle] for bundle in range(len(firsts))],
+        }
+
+    def _join_pool(self, pool: Pool, per_bundle: int) -> tuple[int, list[str]]:
+        """Write the scores of all samples, part by part; return how many have some, and the files' names."""
+        folder = pool.workspace
+        n_parts = max(1, -(-max(self.rows, pool.n_survivors[self.gate]) // self.rows_per_part))
+        urls = [table.url for table in expand(self.config.source, suffix=".parquet")]
+        deal = partial(self._deal_rows, folder=folder, n_parts=n_parts)
+        written = dict(pool.run_tasks(deal, enumerate(urls)))
+        given = [name for number in range(len(urls)) for name in written[number]]
+        list(pool.map_shards(partial(self._deal_samples, folder=folder, n_parts=n_parts)))
+        asked = [_asked(shard.name) for shard in pool.shards]
+        join = partial(self._join, folder=folder, given=given, asked=asked, urls=urls, per_bundle=per_bundle)
+        matched = sum(pool.run_tasks(join, range(n_parts)))
+        for name in [*given, *asked]:
+            folder.remove(name)
+        return matched, [_found(part) for part in range(n_parts)]
 
     def _deal_rows(self, item: tuple[int, str], *, folder: Folder, n_parts: int) -> tuple[int, list[str]]:
         """Write a file's rows by part, about a million at a time; return the names of what was written."""
@@ -124,9 +140,16 @@ class FileScoresStage(Stage):
         return _fixed(b"".join(hashes), column.is_valid())
 
     def _join(
-        self, part: int, *, folder: Folder, given: Sequence[str], asked: Sequence[str], urls: Sequence[str]
-    ) -> tuple[int, int, str]:
-        """Write the scores of a part's samples, sorted by shard; return the part, how many, and a hash."""
+        self,
+        part: int,
+        *,
+        folder: Folder,
+        given: Sequence[str],
+        asked: Sequence[str],
+        urls: Sequence[str],
+        per_bundle: int,
+    ) -> int:
+        """Write the scores of a part's samples by bundles of shards; return how many have some."""
         rows = pa.concat_tables(table for _, table in read_group(folder, given, [part])).combine_chunks()
         rows = rows.take(self._first_of_each(rows, urls))
         groups = list(read_group(folder, asked, [part]))
@@ -136,11 +159,12 @@ class FileScoresStage(Stage):
         place = pc.index_in(samples[_KEY].combine_chunks(), value_set=rows[_KEY].combine_chunks())
         there = place.is_valid()
         own = {score: rows[score].take(place.filter(there)) for score in self.config.columns}
-        shard = names.take(pa.array(number).filter(there))
-        found = pa.table({"shard": shard, "row": samples["row"].filter(there), **own}).combine_chunks()
-        with folder.create(_found(part)) as stream:
-            pq.write_table(found, stream, row_group_size=20_000)
-        return part, len(found), digest(found)
+        own_number = number[there.to_numpy(zero_copy_only=False)]
+        shard = names.take(pa.array(own_number))
+        found = pa.table({"shard": shard, "row": samples["row"].filter(there), **own})
+        n_bundles = -(-len(groups) // per_bundle)
+        write_groups(folder, _found(part), found, own_number // per_bundle, n_bundles)
+        return len(found)
 
     def _first_of_each(self, rows: pa.Table, urls: Sequence[str]) -> pa.Array:
         """Return the place of the first row of every key; `StoppedError` where another row contradicts it."""
@@ -166,10 +190,9 @@ class FileScoresStage(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the scores of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {})["row"]
-        folder = Folder(summary["scores"])
-        own = pa.concat_tables(
-            _of_shard(folder, part, columns.shard.name) for part in range(len(summary["digests"]))
-        )
+        bundle = bisect_right(summary["firsts"], columns.shard.name) - 1
+        with (columns.run / summary["scores"]).open(_bundle(bundle)) as stream:
+            own = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
         place = pc.index_in(rows.combine_chunks(), value_set=own["row"].combine_chunks())
         return pa.table({"row": rows, **{score: own[score].take(place) for score in self.config.columns}})
 
@@ -201,12 +224,20 @@ def _shard_of(name: str) -> str:
 
 
 def _found(part: int) -> str:
-    return f"{part:05d}.parquet"
+    return f"found/{part:05d}.arrow"
 
 
-def _of_shard(folder: Folder, part: int, shard: str) -> pa.Table:
-    with folder.open(_found(part)) as stream:
-        return pq.read_table(stream, filters=[("shard", "==", shard)])
+def _bundle(number: int) -> str:
+    return f"{number:05d}.parquet"
+
+
+def _bundle_up(number: int, *, folder: Folder, found: Sequence[str]) -> tuple[int, str]:
+    """Write the scores of a bundle of shards, sorted by shard; return its number and a hash."""
+    table = pa.concat_tables(own for _, own in read_group(folder, found, [number]))
+    table = table.sort_by([("shard", "ascending"), ("row", "ascending")])
+    with folder.create(_bundle(number)) as stream:
+        pq.write_table(table, stream, row_group_size=20_000)
+    return number, digest(table)
 
 
 def plan_file_scores(plan: Plan, parameters: FileScores, where: str) -> None:
