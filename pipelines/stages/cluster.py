@@ -207,6 +207,13 @@ def add_clusters(plan: Plan, parameters: Clusters, where: str, purpose: Purpose)
 
 
 def clusters_of(plan: Plan, default: Clusters, where: str, purpose: Purpose) -> ClusterStage:
-    """Return the latest clustering of a plan; one is added when there is none."""
-    found = [stage for stage in plan.stages if isinstance(stage, ClusterStage)]
+    """Return the latest clustering of a plan that serves; one is added when there is none.
+
+    Pruning wants few clusters, of what the search for duplicates left: it never takes that search's own.
+    """
+    found = [
+        stage
+        for stage in plan.stages
+        if isinstance(stage, ClusterStage) and (purpose == "duplicates" or stage.purpose == "pruning")
+    ]
     return found[-1] if found else add_clusters(plan, default, where, purpose)

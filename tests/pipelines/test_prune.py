@@ -109,6 +109,33 @@ def test_auto_says_why(tmp_path: Path, pool: Path, model: str) -> None:
     )
 
 
+def test_pruning_never_takes_the_clusters_of_a_search_for_duplicates(
+    tmp_path: Path, pool: Path, model: str
+) -> None:
+    semantic = {"duplicates": {"semantic": {"threshold": 1.0, "clusters": 6}}}
+    run(pruned(pool, tmp_path / "own", model, semantic, {"prune": {"keep": 9}}))
+    assert len(pd.read_parquet(tmp_path / "own/run/clusters/prune.parquet")) == 1  # auto: few samples
+    shared = {"duplicates": {"semantic": {"threshold": 1.0}}}
+    run(pruned(pool, tmp_path / "one", model, {"cluster": {"clusters": 3}}, shared, {"prune": {"keep": 9}}))
+    assert len(pd.read_parquet(tmp_path / "one/run/clusters/prune.parquet")) == 3
+    assert not (tmp_path / "one/run/columns/cluster-2").exists()
+
+
+@pytest.mark.parametrize("clusters", [1, 5])
+def test_identical_vectors_leave_clusters_empty(
+    tmp_path: Path, pool: Path, model: str, monkeypatch: pytest.MonkeyPatch, clusters: int
+) -> None:
+    plain = cluster_stage.matrix
+    monkeypatch.setattr(
+        cluster_stage, "matrix", lambda column: np.repeat(plain(column)[:1] * 0 + 0.25, len(column), 0)
+    )
+    result = run(pruned(pool, tmp_path, model, {"prune": {"clusters": clusters, "keep": 0.5}}))
+    account = pd.read_parquet(tmp_path / "run/clusters/prune.parquet")
+    assert result.kept == account.quota.sum() == 20
+    assert sorted(account["size"])[-1] == 40
+    assert (account.quota <= account["size"]).all()
+
+
 def test_the_training_sample_has_the_size_that_is_stated(tmp_path: Path, pool: Path, model: str) -> None:
     run(
         pruned(
