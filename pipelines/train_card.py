@@ -63,7 +63,7 @@ The weights are (1 - a) first + a second with a = {weight:g}
 | first | {first} |
 | second | {second} |
 
-Use it as `encoder: {{{{model: "local-dir:PATH"}}}}`, with PATH the folder of this file.
+Use it as `encoder: {{model: "local-dir:PATH"}}`, with PATH the folder of this file.
 
 | | |
 |---|---|
@@ -103,6 +103,6 @@ def mixed_card(weight: float, digests: Sequence[str], cards: Sequence[str], fing
     text = _MIXTURE.format(weight=weight, first=digests[0], second=digests[1], fingerprint=fingerprint)
     for name, own in zip(("first", "second"), cards, strict=True):
         lines = own.splitlines() or ["It has no card."]
-        nested = "\n".join(f"#{line}" if line.startswith("#") else line for line in lines)
-        text += f"\n# The {name} network\n\n{nested}\n"
+        nested = "\n".join(f"##{line}" if line.startswith("#") else line for line in lines)
+        text += f"\n## The {name} network\n\n{nested}\n"
     return text

@@ -63,6 +63,8 @@ def test_log_plot_and_card_tell_of_both(tmp_path: Path) -> None:
         assert len(plot.convert("L").getcolors() or []) > 10
     card = (net / "MODEL_CARD.md").read_text()
     assert "a = 0.4" in card
+    assert 'encoder: {model: "local-dir:PATH"}' in card.partition("## The first network")[0]
+    assert [line for line in card.splitlines() if line.startswith("# ")] == ["# Filter network between two"]
     assert "6 steps of 4 samples, from weights with sha256" in card
     assert str(tmp_path) not in card
 
