@@ -10,7 +10,7 @@ import yaml
 
 from curate.clusters_plot import draw_accounts
 from curate.config import load
-from curate.events import EventLog
+from curate.events import EventLog, machine
 from pipelines.config import RunConfig
 from pipelines.publish import put_if_changed
 from pipelines.run import Result, execute
@@ -51,6 +51,7 @@ def run(
         def emit(event: dict[str, Any]) -> None:
             if event["event"] == "pool":  # the first: the run owns its folder now
                 put_if_changed(log.run, "run.yaml", resolved(checked, base))
+                log.write(machine())
             log.write(event)
             on_event(event)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 import time
 from datetime import UTC, datetime
@@ -44,6 +46,11 @@ class EventLog:
         if self._lines:
             before = self.run.read("events.jsonl") if self.run.exists("events.jsonl") else b""
             self.run.write("events.jsonl", before + "".join(self._lines).encode())
+
+
+def machine() -> dict[str, Any]:
+    """Return the event that says where a run is started; workers may be elsewhere."""
+    return {"event": "machine", "cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
 
 
 class JsonProgress:
@@ -95,6 +102,12 @@ class TerminalProgress:
             case "stage_done":
                 note = f"{event['kept']:,} of {event['samples']:,} samples go on"
                 self._bars.update(self._task, note=note)
+            case "proxies":
+                self._started = time.monotonic()
+                fields = {"rate": "", "note": f"{event['budgets']} budgets each", "total": event["proxies"]}
+                self._task = self._bars.add_task("proxies", **fields)
+            case "proxy":
+                self._bars.update(self._task, advance=1, note=f"{event['pool']}, seed {event['seed']}")
             case "engine":
                 self._started = time.monotonic()  # the rate is of the work, not of the workers' start
                 team = f"{event['gpus']} GPU workers" if "gpus" in event else f"{event['workers']} workers"

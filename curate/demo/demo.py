@@ -18,6 +18,7 @@ from curate.demo.pool import write_samples, write_truth
 from curate.demo.screen import Step, print_account
 from curate.demo.settings import write_network_config, write_run_config
 from curate.demo.truth import kept
+from curate.report import REPORT, write_report
 from pipelines.errors import ConfigError
 
 N_CLEAN = 2400
@@ -152,6 +153,7 @@ def _compare(folder: Path, console: Console) -> list[Outcome]:
         outcomes = read_outcomes(folder / "run", folder / "truth.parquet")
         title = f"curate demo: {len(outcomes):,} samples in, {len(kept(outcomes)):,} kept"
         draw_contact_sheet(folder / "contact_sheet.png", outcomes, folder / "pool", title)
+        write_report(str(folder / "run"))
         step.detail = "each sample's fate with what it really is"
     return outcomes
 
@@ -160,7 +162,8 @@ def _conclude(console: Console, folder: Path, seconds: float) -> None:
     config = folder / "curate.yaml"
     lines = [
         "",
-        f"  look at          {folder / 'contact_sheet.png'}",
+        f"  look at          {folder / 'run' / REPORT}",
+        f"  and at           {folder / 'contact_sheet.png'}",
         f"  curated shards   {folder / 'curated'}",
         f"  every decision   {folder / 'run' / 'decisions'}",
         "",

@@ -1,0 +1,65 @@
+"""Samples that could not be read: how many of each kind, and the first of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from curate.html import escape, shown
+from curate.report.finished import Finished
+from pipelines.publish import SET_ASIDE
+
+_PER_REASON = 8
+
+
+def set_aside_table(run: Finished) -> str:
+    """Return a table of samples that were set aside, some of every reason."""
+    seen: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for item in _rows(run):
+        kind = (item["stage"], item["reason"])
+        seen[kind] += 1
+        if seen[kind] <= _PER_REASON:
+            rows.append(item)
+    rows.sort(key=lambda item: (item["stage"], item["reason"]))
+    head = "<tr><th>reason</th><th>shard</th><th>key</th><th>what was found</th></tr>"
+    body = "".join(
+        f"<tr><td>{_cell(item['reason'])}</td><td>{_cell(item['shard'])}</td>"
+        f"<td>{_cell(item['key'])}</td><td>{_cell(item['detail'])}</td></tr>"
+        for item in rows
+    )
+    more = run.count("set_aside") - len(rows)
+    note = (
+        f"<p class=quiet>{more:,} more stand in <code>{SET_ASIDE}</code> in the run folder.</p>"
+        if more
+        else ""
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Samples set aside">'
+        f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
+    )
+
+
+def _rows(run: Finished) -> Any:
+    """Yield what stands in the run folder's list, until there is enough of every reason."""
+    if not run.folder.exists(SET_ASIDE):
+        return
+    wanted = {
+        (stage.name, reason): min(n, _PER_REASON)
+        for stage in run.stages
+        for reason, n in run.tallies[stage.name]["set_aside"].items()
+    }
+    with run.folder.open(SET_ASIDE) as stream, pq.ParquetFile(stream) as file:
+        for batch in file.iter_batches(batch_size=10_000):
+            for item in batch.to_pylist():
+                kind = (item["stage"], item["reason"])
+                wanted[kind] = wanted.get(kind, 0) - 1
+                yield item
+            if all(n <= 0 for n in wanted.values()):
+                return
+
+
+def _cell(value: str | None) -> str:
+    return f"<bdi>{escape(shown(value or '', 200))}</bdi>"
