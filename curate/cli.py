@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from curate import loop_commands
 from pipelines.errors import ConfigError, StoppedError
 
 app = typer.Typer(
@@ -132,8 +134,10 @@ def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None
     from curate.config import load
     from curate.events import progress
     from curate.show import funnel
+    from pipelines.storage import resolve
 
-    name = load(config, set_ or ())[0].name
+    checked, base = load(config, set_ or ())
+    where = _short(resolve(checked.run, base))
     try:
         with progress(Console(stderr=True)) as shown:
             result = api.run(config, set_ or (), shown)
@@ -143,8 +147,9 @@ def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None
         print(json.dumps(result.as_dict()))
         return
     console = Console()
-    funnel(console, name, result.samples, result.dropped, result.set_aside, result.kept)
+    funnel(console, checked.name, result.samples, result.dropped, result.set_aside, result.kept)
     console.print(f"written to {result.output} in {result.seconds:g} s", highlight=False, soft_wrap=True)
+    console.print(f"to look at it: curate report {where}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -237,6 +242,28 @@ def verify_subset(
 
 
 @app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="The run folder.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The file; without it report.html in the run folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page to look at: the funnel, every threshold, and samples on both sides of it."""
+    from dataclasses import asdict
+
+    from curate.report import write_report
+    from curate.show import size
+
+    made = write_report(run, output)
+    if as_json:
+        print(json.dumps(asdict(made)))
+        return
+    shown = f"{made.shown:,} of {made.samples:,} samples, {made.pictures:,} with pictures"
+    print(f"wrote {made.path}: {size(made.bytes)}, {shown}, in {made.seconds:.1f} s")
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Draws other pictures and faults.")] = 0,
@@ -246,6 +273,21 @@ def demo(
     from curate.demo.demo import run_demo
 
     run_demo(folder, seed=seed, samples=samples, console=Console())
+
+
+for _command in (
+    loop_commands.buckets,
+    loop_commands.proxy,
+    loop_commands.advise,
+    loop_commands.autopilot,
+):
+    app.command()(_command)
+
+
+def _short(place: str) -> str:
+    """Return a path as one would type it here."""
+    here = str(Path.cwd()) + "/"
+    return shlex.quote(place.removeprefix(here))
 
 
 def main() -> None:
