@@ -82,7 +82,7 @@ def whole() -> dict[str, np.ndarray]:
 
 
 def test_assignment_and_distances(whole: dict[str, np.ndarray]) -> None:
-    rows = stored("semdedup_12_clusters")
+    rows = stored("semdedup_5_clusters")
     nearest, similarity = assign(rows["embeddings"], whole["centroids"])
     np.testing.assert_array_equal(nearest, rows["nearest"])
     np.testing.assert_allclose(similarity, rows["sim_to_centroid"], rtol=0, atol=5e-7)
