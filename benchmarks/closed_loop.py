@@ -9,7 +9,8 @@ B/2 and B and asked on `products-heldout`; the error is 1 - recall at 10 of 1,00
     python -m benchmarks.closed_loop --work /tmp/closed_loop
     python -m benchmarks.closed_loop --work /tmp/quick --quick    # a few minutes; its figures mean nothing
 
-Needs ../shared/data. Stopped and started again, it goes on. How long it took stands in docs/closed_loop.md.
+Needs ../shared/data. Took 29 minutes on two busy cores; stopped and started again, it goes on. The result
+and its reading stand in docs/closed_loop.md.
 """
 
 from __future__ import annotations
