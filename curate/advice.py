@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipelines.buckets import Buckets
@@ -174,9 +175,25 @@ def ranked_at(runs: pd.DataFrame) -> float:
 
 def _next_runs(study: Study, choice: Choice) -> pd.DataFrame | None:
     try:
-        return plan_next_run(choice, study.draws, study.noise_sd)
+        at = np.log(choice.budgets[0].budget)
+        nearest = min(choice.switches, key=lambda each: abs(np.log(each.budget.estimate) - at), default=None)
+        return plan_next_run(choice, study.draws, study.noise_sd, switch=nearest)
     except ValueError:  # one candidate is best throughout, or no noise is known
         return None
+
+
+def brief(pool: str) -> str:
+    """Return a pool's name with neighbouring ranges of ranks as one: `0-50%` for `0-25% + 25-50%`."""
+    ranges: list[list[str]] = []
+    for name in pool.split(JOIN):
+        low, dash, high = name.removesuffix("%").partition("-")
+        if not dash:
+            return pool
+        if ranges and ranges[-1][1] == low:
+            ranges[-1][1] = high
+        else:
+            ranges.append([low, high])
+    return JOIN.join(f"{low}-{high}%" for low, high in ranges)
 
 
 def materialising(buckets: Buckets, members: Sequence[str], output: dict[str, Any]) -> dict[str, Any]:
@@ -216,8 +233,8 @@ def told(advice: Advice) -> list[str]:
         lines += [f"the law does not answer: {reason}" for reason in advice.refusals]
         at = ranked_at(advice.runs)
         lines.append(
-            f"fallback, {RANKING}: {advice.pool} had the least mean error at {at:,.0f} samples, the largest "
-            f"budget that all pools share; that says nothing about {advice.budget:,.0f}"
+            f"fallback, {RANKING}: {brief(advice.pool)} had the least mean error at {at:,.0f} samples, the "
+            f"largest budget that all pools share; that says nothing about {advice.budget:,.0f}"
         )
     lines += [f"note: {note}" for note in advice.notes]
     return lines
@@ -227,7 +244,7 @@ def _by_law(advice: Advice, choice: Choice, study: Study) -> list[str]:
     found = choice.budgets[0]
     best, measured = found.best, study.pools.measured
     lines = [
-        f"keep {best.name}: P(best) {best.p_best:.2f}, predicted error {best.error:.4f} "
+        f"keep {brief(best.name)}: P(best) {best.p_best:.2f}, predicted error {best.error:.4f} "
         f"({best.low:.4f} to {best.high:.4f}), {best.epochs:.3g} epochs"
     ]
     if measured is not None:
@@ -238,16 +255,24 @@ def _by_law(advice: Advice, choice: Choice, study: Study) -> list[str]:
             else f"extrapolated, to {times:.3g} times the most measured, {measured.most_samples:,.0f} samples"
         )
         lines.append(f"this budget is {where}")
+    own = advice.runs[advice.runs["pool"] == best.name]
+    most = float((own["samples_seen"] / own["pool_size"]).max()) if len(own) else 0.0
+    if best.epochs > max(most, 1.0):
+        lines.append(
+            f"repetition beyond what was measured: this pool up to {most:.3g} epochs; models that learn "
+            "their pairs by heart get worse, which the law does not know"
+        )
     if found.runner_up is not None:
         beyond = {True: "more", False: "no more", None: "who knows whether more"}[found.beyond_noise]
         lines.append(
-            f"runner-up {found.runner_up}: {found.margin:.4f} worse, {beyond} than two runs differ by chance"
+            f"runner-up {brief(found.runner_up)}: {found.margin:.4f} worse, {beyond} than two runs differ by "
+            "chance"
         )
     if advice.next_runs is not None:
         row = advice.next_runs.iloc[0]
         lines.append(
-            f"to know better: train {row['pool']} for {row['samples_seen']:,.0f} samples "
-            f"({row['samples_seen'] / advice.budget:.1%} of the budget); it narrows the first switch's "
+            f"to know better: train {brief(row['pool'])} for {row['samples_seen']:,.0f} samples "
+            f"({row['samples_seen'] / advice.budget:.1%} of the budget); it narrows the nearest switch's "
             f"interval by {row['narrowing']:.0%}"
         )
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.advice import Advice, told
+from curate.advice import Advice, brief, told
 from curate.html import document, escape, shown
 from pipelines.buckets import Buckets
 from pipelines.proxies import JOIN
@@ -59,7 +59,7 @@ def budget_page(name: str, advice: Advice, buckets: Buckets | None = None) -> st
 def _verdict(advice: Advice) -> str:
     kind = "verdict refused" if advice.refusals else "verdict"
     lines = "<br>".join(escape(shown(line, 600)) for line in told(advice))
-    return f'<p class="{kind}"><strong>Train on {escape(shown(advice.pool))}</strong><br>{lines}</p>'
+    return f'<p class="{kind}"><strong>Train on {escape(shown(brief(advice.pool)))}</strong><br>{lines}</p>'
 
 
 def _frontier(advice: Advice, study: Study) -> list[str]:
@@ -89,7 +89,7 @@ def _contenders(choice: Choice) -> list[str]:
     found = choice.budgets[0]
     rows = [
         (
-            shown(each.name),
+            shown(brief(each.name)),
             f"{each.p_best:.2f}",
             f"{each.error:.4f}",
             f"{each.low:.4f} to {each.high:.4f}",
@@ -157,7 +157,7 @@ def _measured(advice: Advice) -> list[str]:
         last = runs.loc[seen == seen.max(), "error"]
         rows.append(
             (
-                shown(str(name)),
+                shown(brief(str(name))),
                 f"{size:,.0f}",
                 f"{len(runs)}",
                 f"{seen.min():,.0f} to {seen.max():,.0f}",
@@ -185,7 +185,7 @@ def _measured(advice: Advice) -> list[str]:
 
 def _baselines(choice: Choice) -> list[str]:
     rows = [
-        (shown(str(row.rule)), shown(str(row.choice)), f"{row.error:.4f}", f"{row.regret:.4f}")
+        (shown(str(row.rule)), shown(brief(str(row.choice))), f"{row.error:.4f}", f"{row.regret:.4f}")
         for row in choice.baselines.itertuples()
     ]
     note = "Their error is the one that this law gives them."
@@ -197,7 +197,7 @@ def _next_runs(advice: Advice) -> list[str]:
     assert advice.next_runs is not None
     rows = [
         (
-            shown(str(row["pool"])),
+            shown(brief(str(row["pool"]))),
             f"{row['samples_seen']:,.0f}",
             f"{row['samples_seen'] / advice.budget:.1%}",
             f"{row['epochs']:.3g}",

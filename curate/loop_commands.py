@@ -218,8 +218,10 @@ def _print_proxies(found: Proxies) -> None:
 
 
 def _print_advice(advice: Advice, lines: list[str]) -> None:
+    from curate.advice import brief
+
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(f"at {advice.budget:,.0f} samples seen, train on {advice.pool}"), style="bold")
+    console.print(Text(f"at {advice.budget:,.0f} samples seen, train on {brief(advice.pool)}"), style="bold")
     for line in lines:
         console.print(Text(line))
     if advice.choice is None:
@@ -229,5 +231,5 @@ def _print_advice(advice: Advice, lines: list[str]) -> None:
         table.add_column(name)
     table.add_column("worse by", justify="right")
     for row in advice.choice.baselines.itertuples():
-        table.add_row(Text(str(row.rule)), Text(str(row.choice)), f"{row.regret:.4f}")
+        table.add_row(Text(str(row.rule)), Text(brief(str(row.choice))), f"{row.regret:.4f}")
     Console().print(table)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from curate.advice import LAW, RANKING, advise, candidates, materialising, told
+from curate.advice import LAW, RANKING, advise, brief, candidates, materialising, told
 from curate.budget_page import budget_page
 from curate.cli import app
 from pipelines.buckets import Bucket, Buckets
@@ -73,6 +73,25 @@ def test_the_law_answers_where_it_was_measured(table: Path) -> None:
     words = "\n".join(told(large))
     assert "extrapolated, to 1.5 times the most measured" in words
     assert "inside what was measured" in "\n".join(told(small))
+
+
+def test_what_the_chosen_pool_was_not_repeated_for_is_said(table: Path) -> None:
+    words = "\n".join(told(advise(table, 24000, n_draws=50)))
+    assert "repetition beyond what was measured" in words
+    assert "repetition beyond what was measured" not in "\n".join(told(advise(table, 8000, n_draws=50)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("0-25%", "0-25%"),
+        ("0-25% + 25-50% + 50-75%", "0-75%"),
+        ("0-25% + 50-75% + 75-100%", "0-25% + 50-100%"),
+        ("web + books", "web + books"),
+    ],
+)
+def test_neighbouring_ranges_are_shown_as_one(pool: str, expected: str) -> None:
+    assert brief(pool) == expected
 
 
 def test_where_it_refuses_a_stated_rule_answers(table: Path) -> None:
@@ -244,7 +263,7 @@ def test_autopilot_ends_with_a_choice_a_page_and_shards_and_does_nothing_twice(
     chosen = [bucket for bucket in buckets if bucket["name"] in found["pool"].split(" + ")]
     assert len(kept) == sum(bucket["samples"] for bucket in chosen) == result["kept"]
     assert (tmp_path / "chosen/00000.tar").exists()
-    assert found["pool"] in _Page((tmp_path / "run/budget.html").read_text()).text
+    assert brief(found["pool"]) in _Page((tmp_path / "run/budget.html").read_text()).text
     runs = pd.read_csv(found["runs"])
     # Every proxy goes down the trunk to 80 % of its largest budget, and down each branch by 20 % of that one.
     largest = runs.groupby(["pool", "seed"])["samples_seen"]
