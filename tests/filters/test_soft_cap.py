@@ -88,6 +88,21 @@ def test_a_hard_cap_is_drawn_as_the_published_sampler_draws(published: dict[str,
     assert abs((drawn > 0).sum() - np.mean(unique)) < 4 * np.std(unique)
 
 
+@pytest.mark.parametrize(("name", "batch_bias"), [("a015_b1", 0.0), ("a025_b100", 0.02), ("a06_b50", 0.02)])
+def test_a_single_published_draw_is_one_that_we_could_draw(
+    published: dict[str, NDArray[Any]], name: str, batch_bias: float
+) -> None:
+    drawn = np.load(VECTORS / f"scs_{name}.npz")  # in batches, which favours unique samples by up to 2 %
+    total, alpha = int(drawn["total"]), float(drawn["alpha"])
+    score, uid = published["score"], published["uid"]
+    ours = np.stack([soft_cap(score, total, alpha=alpha, seed=seed, uids=uid) for seed in range(20)])
+    unique, theirs = (ours > 0).sum(axis=1), int((drawn["counts"] > 0).sum())
+    assert abs(theirs - unique.mean()) < 4 * unique.std(ddof=1) + batch_bias * theirs
+    most = ours.max(axis=1)
+    assert abs(int(drawn["counts"].max()) - most.mean()) < 4 * max(1.0, most.std(ddof=1))
+    assert int(drawn["counts"].sum()) == total == ours[0].sum()
+
+
 @given(scores, alphas, st.integers(1, 60), st.randoms(use_true_random=False))
 def test_how_the_pool_is_cut_and_merged_means_nothing(
     score: list[float], alpha: float, total: int, chance: random.Random
