@@ -174,7 +174,7 @@ def _measured(advice: Advice) -> list[str]:
         "samples seen",
         "epochs",
         "error at most",
-        "at the budget",
+        "epochs at budget",
         "",
     )
     noise = ""
