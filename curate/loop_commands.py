@@ -140,21 +140,18 @@ def autopilot(
     from curate.advice import told
     from curate.loop import autopilot as fly
 
-    try:
-        with _progress() as shown:
-            found = fly(
-                config,
-                round(samples(budget)),
-                share=share,
-                held_out=held_out,
-                plan=plan,
-                n_buckets=n,
-                overrides=set_ or (),
-                allow=allow or (),
-                emit=shown,
-            )
-    except KeyboardInterrupt:
-        raise StoppedError("stopped; run it again to go on from here") from None
+    with _progress() as shown:
+        found = fly(
+            config,
+            round(samples(budget)),
+            share=share,
+            held_out=held_out,
+            plan=plan,
+            n_buckets=n,
+            overrides=set_ or (),
+            allow=allow or (),
+            emit=shown,
+        )
     if as_json:
         result = {"result": found.result.as_dict(), "page": found.page, "runs": found.proxies.path}
         print(json.dumps({**found.advice.to_json(), **result}))
@@ -184,8 +181,14 @@ def _even_cuts(n: int) -> list[float]:
 def _progress() -> Iterator[Any]:
     from curate.events import progress
 
-    with progress(Console(stderr=True)) as shown:
-        yield shown
+    try:
+        with progress(Console(stderr=True)) as shown:
+            yield shown
+    except KeyboardInterrupt:  # Typer would end it in its own way
+        raise StoppedError("stopped; run it again to go on from here") from None
+    except (OSError, EOFError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StoppedError(f"{what}; put it right and run again to go on from here") from error
 
 
 def _print_buckets(found: Buckets) -> None:

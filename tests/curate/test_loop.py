@@ -17,7 +17,7 @@ from curate.advice import LAW, RANKING, advise, brief, candidates, materialising
 from curate.budget_page import budget_page
 from curate.cli import app
 from pipelines.buckets import Bucket, Buckets
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.subset import read_subset, uids_of
 from scaling_laws import Pool, RepetitionLaw, mixture
 from tests.making import sample, write_pool, write_shard
@@ -294,3 +294,13 @@ def test_autopilot_refuses_before_any_work(tmp_path: Path) -> None:
     content = yaml.safe_load(config.read_text()) | {"stages": [], "pool": {"shards": "pool"}}
     config.write_text(yaml.safe_dump(content))
     assert "no score is made" in refused("--budget", 1000, "--held-out", tmp_path / "held-out")
+
+
+def test_a_command_that_is_stopped_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("curate.loop.cut_buckets", stop)
+    result = CliRunner().invoke(app, ["buckets", str(scored(tmp_path) / "run.yaml"), "--by", "quality"])
+    assert isinstance(result.exception, StoppedError)
+    assert "run it again" in str(result.exception)
