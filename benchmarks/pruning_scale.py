@@ -142,10 +142,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         run = Folder(folder)
         seconds: dict[str, float] = {}
+        cpu_seconds: dict[str, float] = {}
 
         def note(event: dict[str, Any]) -> None:
             if event["event"] == "stage_done":
                 seconds[event["stage"]] = event["seconds"]
+                cpu_seconds[event["stage"]] = event["cpu_seconds"]
 
         config = EngineConfig(workers=args.workers, memory_per_worker="0")
         with Engine(config, ["pipelines.plan", "torch"]) as engine:
@@ -167,6 +169,7 @@ def main() -> None:
                     "clusters": args.clusters,
                     "seconds": round(whole, 1),
                     "by_stage": seconds,
+                    "cpu_by_stage": cpu_seconds,
                     "driver_GB": round(peak.driver, 2),
                     "worker_GB": round(peak.worker, 2),
                     "planted_recall": round(planted_recall(run, n_shards), 4),
