@@ -87,16 +87,13 @@ def batch_s_clip_loss(image: torch.Tensor, text: torch.Tensor, temperature: floa
 def _log_sum_exps(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the log-sum-exp of every row and every column of `left @ right.T`, each shape (n,).
 
-    One product and one exp serve both directions, shifted by one bound for all of them (Cauchy-Schwarz),
-    which the product itself subtracts. Rows and columns far below the bound are done again, each by its own
-    maximum.
+    One product and one exp serve both directions, shifted by one bound for all of them (Cauchy-Schwarz). Rows
+    and columns far below the bound are done again, each by its own maximum.
     """
     bound = (left.norm(dim=1).max() * right.norm(dim=1).max()) if len(left) else torch.tensor(0.0)
-    left_1 = torch.cat([left, (-bound).expand(len(left), 1)], 1)
-    right_1 = torch.cat([right, torch.ones(len(right), 1)], 1)
     by_row, by_column = torch.zeros(len(left)), torch.zeros(len(right))
-    for rows, columns, product in tiles(left_1, right_1):
-        product.exp_()
+    for rows, columns, product in tiles(left, right):
+        product.sub_(bound).exp_()
         by_row[rows] += product.sum(1)
         by_column[columns] += product.sum(0)
     found = by_row.log() + bound, by_column.log() + bound
