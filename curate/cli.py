@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate import loop_commands
+from curate import loop_commands, version_commands
 from pipelines.errors import ConfigError, StoppedError
 
 app = typer.Typer(
@@ -280,6 +280,10 @@ for _command in (
     loop_commands.proxy,
     loop_commands.advise,
     loop_commands.autopilot,
+    version_commands.versions,
+    version_commands.verify,
+    version_commands.diff,
+    version_commands.rollback,
 ):
     app.command()(_command)
 

@@ -17,7 +17,7 @@ from pipelines.plan import plan
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve
 from pipelines.tables import pool_shards
-from pipelines.write import MANIFEST
+from pipelines.versions import MANIFEST
 
 COSTS = ("seconds", "cpu_seconds", "gpu_seconds")
 

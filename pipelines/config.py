@@ -83,6 +83,9 @@ class OutputConfig(_Strict):
     shards: str | None = Field(None, description="folder or URL of the new shards")
     samples_per_shard: int = Field(10_000, gt=0, description="samples in each new shard but the last")
     subset: str | None = Field(None, description="write the kept uids as a DataComp subset, .npy")
+    versions: int = Field(
+        2, ge=1, description="how many versions, the newest among them, keep all their files for a rollback"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -18,7 +18,7 @@ from pipelines.runner import Runner, read_json
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder
 from pipelines.subset import subset_of_run
-from pipelines.write import MANIFEST
+from pipelines.versions import MANIFEST, keep
 
 SET_ASIDE = "set_aside.parquet"
 _SET_ASIDE = pa.schema([(name, pa.string()) for name in ("uid", "shard", "key", "stage", "reason", "detail")])
@@ -41,6 +41,7 @@ def refuse_foreign(output: Folder, run: Folder) -> None:
 def put_if_changed(folder: Folder, name: str, data: bytes) -> dict[str, Any]:
     """Write a file unless it holds these bytes already; return what a manifest says of it."""
     if folder.size(name) != len(data) or folder.read(name) != data:
+        keep(folder, [name])
         folder.write(name, data)
     return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
@@ -89,6 +90,7 @@ def _unless_there(
     if kept.get("made_from") == made_from and folder.size(name) == kept["facts"]["size"]:
         facts: dict[str, Any] = kept["facts"]
         return facts
+    keep(folder, [name])
     facts = write()
     runner.run.write(record, json.dumps({"made_from": made_from, "facts": facts}).encode())
     return facts

@@ -27,7 +27,8 @@ from pipelines.stages.file_scores import FileScoresStage
 from pipelines.storage import Folder, resolve
 from pipelines.tables import pool_shards
 from pipelines.user_files import with_file_digests
-from pipelines.write import COPIED, MANIFEST, Writer
+from pipelines.versions import publish as publish_version
+from pipelines.write import COPIED, Writer
 
 FINISHED = "state/finished"  # there when all that the run folder says is of one configuration
 
@@ -153,7 +154,9 @@ def _publish(
     pool = {"shards": len(runner.shards), "digest": _digest(runner, "ingest")}
     counts = {**counts, "pool": pool}
     decides = _what_decides(config, runner, stages)
-    publish.put_if_changed(output, MANIFEST, publish.manifest(config.name, decides, counts, files))
+    manifest = publish.manifest(config.name, decides, counts, files)
+    digests = {name: stamp.digest for name, stamp in runner.stamps[DECISIONS].items()}
+    publish_version(output, runner.run, manifest, digests, config.output.versions)
 
 
 def _write_shards(runner: Runner, stages: Plan, config: RunConfig, output: Folder) -> dict[str, Any]:
@@ -189,7 +192,7 @@ def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, An
             "run": True,
             "engine": True,
             "pool": {"shards", "metadata"},
-            "output": {"shards", "subset"},
+            "output": {"shards", "subset", "versions"},
         },
     )
     for encoder in [content["encoder"] or {}, *content["encoders"].values()]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,24 @@ class Folder:
             whole.flush()
             fs.put_file(whole.name, path)
 
+    def put_copy(self, name: str, source: str) -> None:
+        """Let a file appear that holds the bytes of another, by a link or the store's own copy if it can be.
+
+        Nothing here ever changes a file in place, so two names may share one file.
+        """
+        (fs, path), (source_fs, source_path) = filesystem(self.path(name)), filesystem(source)
+        if isinstance(fs, LocalFileSystem) and isinstance(source_fs, LocalFileSystem):
+            with _partial(Path(path)) as partial:
+                try:
+                    os.link(source_path, partial)
+                except OSError:  # another disk, or one without links
+                    shutil.copyfile(source_path, partial)
+        elif type(fs) is type(source_fs):
+            fs.cp_file(source_path, path)
+        else:
+            with open_stream(source) as stream, self.create(name) as copy:
+                shutil.copyfileobj(stream, copy, COPY_BYTES)
+
     def exists(self, name: str) -> bool:
         """Tell whether a file is there."""
         fs, path = filesystem(self.path(name))
@@ -117,15 +136,20 @@ class Folder:
 
 @contextlib.contextmanager
 def _create_local(path: Path) -> Iterator[IO[bytes]]:
+    with _partial(path) as partial, partial.open("wb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """Yield the name under which a file is made; it gets its own when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
-        with partial.open("wb") as stream:
-            yield stream
+        yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    finally:
+        partial.unlink(missing_ok=True)  # there after an error, and where both names are one file already
 
 
 class RangeReader:

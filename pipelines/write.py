@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,10 @@ from pipelines.shards import refuse_changed
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder, RangeReader
 from pipelines.tar_writer import TarWriter
+from pipelines.versions import MANIFEST, keep
 
 VERSION = 1
-MANIFEST = "MANIFEST.json"
+_SUFFIXES = (".tar", ".parquet", "_stats.json")
 COPIED = ("uid", "caption", "url", "width", "height", "original_width", "original_height", "sha256")
 
 
@@ -50,13 +51,19 @@ class Writer:
         missing = [(shard, wanted[shard.name]) for shard in shards if shard.name not in done]
         started = time.monotonic()
         runner.emit({"event": "stage", "stage": "write", "shards": len(shards), "done": len(done)})
-        if missing:
+        stale = self._stale({shard.name for shard in shards})
+        changing = [*(shard.name for shard, _ in missing), *stale]
+        keep(self.output, [file for name in changing for file in _files(name)])
+        if changing:
             self.output.remove(MANIFEST)  # what is about to change is no longer what the manifest says
         for record in runner.engine.map(partial(_write_shard, writer=self), missing):
             done[record["name"]] = record
             event = {"event": "shard", "stage": "write", "shard": record["name"]}
             runner.emit({**event, "samples": record["samples"], "kept": record["samples"]})
-        self._remove_stale({shard.name for shard in shards})
+        for name in stale:
+            for file in _files(name):
+                self.output.remove(file)
+            self.run.remove(_record_path(name))
         n = sum(shard.n_samples for shard in shards)
         seconds = round(time.monotonic() - started, 3)
         event = {"event": "stage_done", "stage": "write", "seconds": seconds, "new": len(missing)}
@@ -83,14 +90,24 @@ class Writer:
         whole = all(self.output.size(file) == facts["size"] for file, facts in record["files"].items())
         return record if whole else None
 
-    def _remove_stale(self, names: set[str]) -> None:
-        """Remove shards of an earlier, larger output of this run, which loaders would read along."""
-        for path in (self.run / "state/write").files():
-            name = path.removesuffix(".json")
-            if name not in names:
-                for suffix in (".tar", ".parquet", "_stats.json"):
-                    self.output.remove(name + suffix)
-                self.run.remove(_record_path(name))
+    def _stale(self, names: set[str]) -> list[str]:
+        """Return the shards of an earlier, larger output of this run, which loaders would read along."""
+        there = (path.removesuffix(".json") for path in (self.run / "state/write").files())
+        return [name for name in there if name not in names]
+
+
+def disown(run: Folder, files: Iterable[str]) -> None:
+    """Note that files of the output are no longer what the run wrote: it will write them anew."""
+    for name in {file.partition(".")[0].removesuffix("_stats") for file in files if file.endswith(_SUFFIXES)}:
+        record = {"name": name, "made_from": "", "samples": 0, "files": {}}
+        run.write(_record_path(name), json.dumps(record).encode())
+    for file in files:
+        run.remove(f"state/published/{file}.json")
+
+
+def _files(name: str) -> list[str]:
+    """Return the files of a new shard."""
+    return [name + suffix for suffix in _SUFFIXES]
 
 
 def _record_path(name: str) -> str:

@@ -66,8 +66,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def result_bytes(home: Path) -> dict[str, dict[str, str]]:
-    """Return the hashes of all that a run promises to be the same whatever happened on the way."""
-    return {"output": contents(home / "curated"), "decisions": contents(home / "run" / "decisions")}
+    """Return the hashes of all that a run promises to be the same whatever it did before: not of its past."""
+    output = {name: digest for name, digest in contents(home / "curated").items() if name[0] != "."}
+    return {"output": output, "decisions": contents(home / "run" / "decisions")}
 
 
 def manifest(home: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_new_shards_are_numbered_without_gaps_and_full_but_the_last(pool: Path, 
 def test_the_manifest_holds_every_file_with_its_hash(pool: Path, tmp_path: Path) -> None:
     run(config(pool, tmp_path))
     files = {name: facts["sha256"] for name, facts in manifest(tmp_path)["files"].items()}
-    there = contents(tmp_path / "curated")
+    there = result_bytes(tmp_path)["output"]
     assert files == {name: digest for name, digest in there.items() if name != "MANIFEST.json"}
 
 
