@@ -27,7 +27,7 @@ from pipelines.storage import Folder
 if TYPE_CHECKING:
     from pipelines.plan import Plan
 
-_BUNDLE_BYTES = 384 << 20  # of float16 vectors that a worker holds at once
+_BUNDLE_BYTES = 256 << 20  # of float16 vectors that a worker holds at once
 _CHECKED = 0.01  # share of the samples whose neighbouring clusters are looked into, to know what is missed
 _CHECKED_CLUSTERS = 2
 _RANK, _UID = "rank", "uid"
@@ -74,7 +74,8 @@ class SimilarStage(Stage):
         """Compare inside every cluster; return where the results lie, with a hash of each bundle's."""
         centroids = read_summary_centroids(pool.run, self.cluster)
         sizes = sum(pool.map_shards(partial(self._sizes, k=len(centroids))))
-        bundles = bundle_clusters(sizes, _BUNDLE_BYTES // (2 * centroids.shape[1]))
+        row_bytes = 2 * centroids.shape[1] * (1 + self.config.across)  # it stands in other clusters too
+        bundles = bundle_clusters(sizes, _BUNDLE_BYTES // row_bytes)
         n_bundles = int(bundles.max(initial=0)) + 1
         folder, shuffle = pool.workspace, pool.workspace / "vectors"
         names = [f"{shard.name}.arrow" for shard in pool.shards]
@@ -155,6 +156,8 @@ class SimilarStage(Stage):
                 stream,
                 row_group_size=50_000,
             )
+        del table, results, result
+        pa.default_memory_pool().release_unused()  # or each bundle adds to what the last one left
 
     def _within(self, table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
         """Return what one cluster says: its members in order of preference stand first in `rows`."""
