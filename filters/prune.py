@@ -61,7 +61,7 @@ class Prune(BaseModel):
         return self
 
     def n_kept(self, n_samples: int) -> int:
-        """Return how many of `n_samples` are to be kept; a number that was asked for may be more than that."""
+        """Return how many of `n_samples` are to be kept; a number that was asked for may be more."""
         return int(np.floor(self.keep * n_samples + 0.5)) if isinstance(self.keep, float) else self.keep
 
     def least(self, n_kept: int, n_clusters: int) -> int:

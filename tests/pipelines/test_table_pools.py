@@ -99,7 +99,11 @@ def test_every_stage_on_columns_works_and_all_samples_are_accounted_for(tmp_path
         *result.dropped
     }
     assert result.kept > 0
-    assert {path.name for path in (tmp_path / "curated").iterdir()} == {"MANIFEST.json", "subset.npy"}
+    assert {path.name for path in (tmp_path / "curated").iterdir()} == {
+        "MANIFEST.json",
+        "subset.npy",
+        ".versions",
+    }
     assert manifest(tmp_path)["files"].keys() == {"subset.npy"}
     assert str(tmp_path) not in json.dumps(manifest(tmp_path))
 
@@ -502,7 +506,7 @@ def test_a_pool_of_shards_may_end_in_a_subset_alone(tmp_path: Path) -> None:
     tars = write_shard(tmp_path / "tars/00000.tar", [(str(n), sample(n)) for n in range(4)]).parent
     result = run(config(tars, tmp_path, stages=[], output={"subset": str(tmp_path / "out/kept.npy")}))
     assert result.kept == 4
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"kept.npy", "MANIFEST.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"kept.npy", "MANIFEST.json", ".versions"}
 
 
 def test_a_subset_may_lie_beside_the_shards_of_others(tmp_path: Path) -> None:
@@ -513,6 +517,7 @@ def test_a_subset_may_lie_beside_the_shards_of_others(tmp_path: Path) -> None:
         "00000.tar",
         "kept.npy",
         "MANIFEST.json",
+        ".versions",
         ".half.curate-partial",
     }
 
