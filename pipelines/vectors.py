@@ -24,7 +24,6 @@ _PRESETS = {
     "clip-retrieval": ("img_emb", "text_emb"),
 }
 _SKIP_BYTES = 8 << 20
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0}
 
 
 class StoredVectors(BaseModel):
