@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,7 +29,8 @@ def run_and_kill(file: Path, after_events: int) -> bool:
         if not process.stderr.readline():
             break
     alive = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # a run that had ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stderr.close()
     return alive
