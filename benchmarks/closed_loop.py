@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from benchmarks.products import DATA, Pairs, auc, load, shuffled, trained, write_shard
 from curate.api import resolved
 from curate.config import load as load_config
-from pipelines.buckets import Buckets, cut_buckets
 from pipelines.columns import ColumnStore
-from pipelines.proxies import JOIN, run_proxies
-from pipelines.proxy_config import ProxyPlan
+from pipelines.proxies.buckets import Buckets, cut_buckets
+from pipelines.proxies.config import ProxyPlan
+from pipelines.proxies.run import JOIN, run_proxies
 from pipelines.storage import Folder
 from scaling_laws import RepetitionFit, check_runs, fit_baselines, study_runs
 from scaling_laws.candidates import make_candidates

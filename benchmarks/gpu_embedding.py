@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 
 from benchmarks.pools import write_pool
 from pipelines.config import RunConfig
+from pipelines.pool.samples import read_whole
 from pipelines.run import execute
-from pipelines.samples import read_whole
 from pipelines.storage import read_ranges
 from scoring.decode_pool import DecodePool
 from scoring.encoder import Encoder, usable_cores

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks.pools import write_pool
-from pipelines.train import train_filter
-from pipelines.train_config import TrainConfig
-from pipelines.train_gradient import Stepper
-from pipelines.train_step import make_optimizer
+from pipelines.training.config import TrainConfig
+from pipelines.training.gradient import Stepper
+from pipelines.training.step import make_optimizer
+from pipelines.training.train import train_filter
 from scoring.encoder import usable_device
 from scoring.model_loading import new_model
 

@@ -14,10 +14,10 @@ import webdataset
 
 from benchmarks.pools import write_pool
 from benchmarks.timing import interleaved, print_table
-from pipelines.ingest import Limits, ingest
-from pipelines.samples import read_pairs
+from pipelines.pool.ingest import Limits, ingest
+from pipelines.pool.samples import read_pairs
+from pipelines.pool.tar_reader import read_members
 from pipelines.storage import open_stream
-from pipelines.tar_reader import read_members
 
 SAMPLES = 3000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.tar_writer import TarWriter
+from pipelines.output.tar_writer import TarWriter
 
 DISTINCT = 97  # pictures; a pool repeats them, each time under another key
 

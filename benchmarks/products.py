@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.tar_writer import TarWriter
+from pipelines.output.tar_writer import TarWriter
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -84,8 +84,8 @@ def write_shard(pairs: Pairs, path: Path) -> Path:
 
 def trained(work: Path, name: str, pairs: Pairs, **recipe: Any) -> str:
     """Train a network on pairs, unless this very training lies in the work folder; return its folder."""
-    from pipelines.train import train_filter
-    from pipelines.train_config import TrainConfig
+    from pipelines.training.config import TrainConfig
+    from pipelines.training.train import train_filter
 
     facts = [sorted(recipe.items(), key=str), pairs.uid, pairs.caption]
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]

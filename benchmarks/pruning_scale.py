@@ -28,8 +28,8 @@ from filters.duplicates import Semantic
 from filters.prune import Prune
 from pipelines.columns import ColumnStore, Stamp
 from pipelines.engine import Engine, EngineConfig
+from pipelines.pool.shards import Shard
 from pipelines.runner import Runner
-from pipelines.shards import Shard
 from pipelines.stages.cluster import ClusterStage
 from pipelines.stages.prune import PruneStage
 from pipelines.stages.semantic_duplicates import SemanticStage, SimilarStage

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.buckets import Buckets
 from pipelines.errors import ConfigError
-from pipelines.proxies import JOIN
+from pipelines.proxies.buckets import Buckets
+from pipelines.proxies.run import JOIN
 from scaling_laws import (
     Choice,
     FitWarning,

@@ -12,7 +12,7 @@ from curate.clusters_plot import draw_accounts
 from curate.config import load
 from curate.events import EventLog, machine
 from pipelines.config import RunConfig
-from pipelines.publish import put_if_changed
+from pipelines.output.publish import put_if_changed
 from pipelines.run import Result, execute
 from pipelines.storage import Folder, resolve
 

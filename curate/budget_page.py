@@ -11,8 +11,8 @@ import numpy as np
 
 from curate.advice import Advice, brief, told
 from curate.html import document, escape, shown
-from pipelines.buckets import Buckets
-from pipelines.proxies import JOIN
+from pipelines.proxies.buckets import Buckets
+from pipelines.proxies.run import JOIN
 from scaling_laws import Choice, Interval, Study
 
 _STYLE = """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from pipelines.publish import put_if_changed
+from pipelines.output.publish import put_if_changed
 from pipelines.storage import Folder
 
 if TYPE_CHECKING:

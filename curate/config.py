@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
+from pipelines.pool.vectors import StoredVectors
 from pipelines.storage import resolve
 from pipelines.user_files import with_absolute_files
-from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from curate.config import load_as
-from pipelines.rank_config import RankPlan
-from pipelines.train_config import TrainConfig
+from pipelines.proxies.rank_config import RankPlan
+from pipelines.training.config import TrainConfig
 
 app = typer.Typer(
     name="dfn",
@@ -37,8 +37,10 @@ def train(
 ) -> None:
     """Train a filter network on good shards, or go on with a training that was stopped."""
     checked = load_train_config(config, set_ or ())
-    from pipelines.train import train_filter  # torch is imported here, after the configuration is known good
-    from pipelines.train_team import join
+    from pipelines.training.team import join
+    from pipelines.training.train import (
+        train_filter,  # torch is imported here, after the configuration is known good
+    )
 
     with _shown(Console(stderr=True)) as show:
         folder = train_filter(checked, on_event=show)
@@ -55,7 +57,7 @@ def interpolate_networks(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Mix the weights of two networks: WiSE-FT, for a weight that the training did not take."""
-    from pipelines.interpolate import interpolate
+    from pipelines.training.interpolate import interpolate
 
     interpolate(first, second, weight, output.absolute())
     _print_network("mixed", output.absolute(), as_json)
@@ -74,7 +76,7 @@ def rank(
     from curate.dfn_ranking import print_ranking, said
 
     checked, base = load_as(RankPlan, plan, set_ or ())
-    from pipelines.rank import rank_filters
+    from pipelines.proxies.rank import rank_filters
 
     with said(Console(stderr=True)) as say:
         ranking = rank_filters(checked.at(base), allow=allow or (), emit=say)

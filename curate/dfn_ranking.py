@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.rank import Ranking
-from pipelines.rank_table import Standing
+from pipelines.proxies.rank import Ranking
+from pipelines.proxies.rank_table import Standing
 
 
 @contextmanager

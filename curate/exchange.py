@@ -13,12 +13,12 @@ from curate.config import load
 from curate.status import read_run
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
-from pipelines.export import FinishedRun, export_decisions, export_subset, export_vectors
-from pipelines.publish import put_stream
+from pipelines.output.export import FinishedRun, export_decisions, export_subset, export_vectors
+from pipelines.output.publish import put_stream
+from pipelines.output.subset import UnsortedSubsetError, read_subset, read_unchecked, subset_file
+from pipelines.output.verify_subset import contents, coverage, uids_of_run, uids_of_tables
+from pipelines.pool.tables import layout_of, pool_shards
 from pipelines.storage import Folder, resolve
-from pipelines.subset import UnsortedSubsetError, read_subset, read_unchecked, subset_file
-from pipelines.tables import layout_of, pool_shards
-from pipelines.verify_subset import contents, coverage, uids_of_run, uids_of_tables
 
 _AT_ONCE = 4_000_000
 FORMATS = ("datacomp", "csv", "parquet", "clip-retrieval")

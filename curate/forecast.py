@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.config import RunConfig
-from pipelines.ingest import ingest
 from pipelines.plan import plan
-from pipelines.shards import Shard, numbering_gaps
+from pipelines.pool.ingest import ingest
+from pipelines.pool.shards import Shard, numbering_gaps
+from pipelines.pool.tables import pool_shards, row_count
+from pipelines.pool.tar_reader import read_members
 from pipelines.stage import ShardColumns, Stage
 from pipelines.stages.embed import Embed
 from pipelines.stages.ingest import Ingest
 from pipelines.storage import Folder, open_stream
-from pipelines.tables import pool_shards, row_count
-from pipelines.tar_reader import read_members
 
 _LOOK_MEMBERS = 900  # about 300 samples: half a second
 _COLUMN_BYTES = 400  # per sample in the run folder, without vectors

@@ -8,7 +8,7 @@ from pathlib import Path
 from curate.show import size
 from curate.templates import CONFIG, ENCODER, NO_ENCODER, NO_SCORE, SCORE
 from pipelines.errors import ConfigError
-from pipelines.shards import expand
+from pipelines.pool.shards import expand
 from pipelines.storage import is_local, resolve
 
 

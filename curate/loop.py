@@ -16,13 +16,13 @@ from curate.api import resolved
 from curate.budget_page import budget_page
 from curate.config import load, load_as
 from filters.keep import Keep
-from pipelines.buckets import Buckets, cut_buckets
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
+from pipelines.output.publish import put_if_changed
 from pipelines.plan import plan as stages_of
-from pipelines.proxies import Proxies, default_pools, run_proxies
-from pipelines.proxy_config import ProxyPlan
-from pipelines.publish import put_if_changed
+from pipelines.proxies.buckets import Buckets, cut_buckets
+from pipelines.proxies.config import ProxyPlan
+from pipelines.proxies.run import Proxies, default_pools, run_proxies
 from pipelines.run import FINISHED, Result
 from pipelines.storage import Folder, is_local, resolve
 

@@ -21,8 +21,8 @@ from pipelines.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
     from curate.advice import Advice
-    from pipelines.buckets import Buckets
-    from pipelines.proxies import Proxies
+    from pipelines.proxies.buckets import Buckets
+    from pipelines.proxies.run import Proxies
 
 Overrides = Annotated[
     list[str] | None,
@@ -70,7 +70,7 @@ def proxy(
 ) -> None:
     """Train small CLIPs on buckets and mixtures at several budgets, or go on; write down their errors."""
     from curate.loop import load_plan
-    from pipelines.proxies import run_proxies
+    from pipelines.proxies.run import run_proxies
 
     checked = load_plan(plan, set_ or ())
     with _progress() as shown:
@@ -97,8 +97,8 @@ def advise(
     from curate.advice import advise as find
     from curate.advice import told
     from curate.loop import CONFIG, load_plan, write_advice
-    from pipelines.buckets import Buckets
-    from pipelines.proxies import RUNS
+    from pipelines.proxies.buckets import Buckets
+    from pipelines.proxies.run import RUNS
     from pipelines.storage import Folder, resolve
 
     table = source

@@ -13,11 +13,11 @@ from pipelines.columns import ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.lock import is_owned
+from pipelines.output.versions import MANIFEST
 from pipelines.plan import plan
+from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve
-from pipelines.tables import pool_shards
-from pipelines.versions import MANIFEST
 
 COSTS = ("seconds", "cpu_seconds", "gpu_seconds")
 

@@ -15,7 +15,7 @@ from pipelines.errors import ConfigError, StoppedError
 if TYPE_CHECKING:
     from collections import Counter
 
-    from pipelines.version_diff import Place
+    from pipelines.output.version_diff import Place
 
 Output = Annotated[str, typer.Argument(help="The output: a folder or URL with a MANIFEST.json.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -26,8 +26,8 @@ def versions(output: Output, as_json: AsJson = False) -> None:
     """List the versions of an output, the oldest first."""
     from dataclasses import asdict
 
+    from pipelines.output.versions import history, manifest_of, version_of
     from pipelines.storage import Folder, resolve
-    from pipelines.versions import history, manifest_of, version_of
 
     folder = Folder(resolve(output, "."))
     version_of(folder)  # there is one
@@ -48,7 +48,7 @@ def versions(output: Output, as_json: AsJson = False) -> None:
 
 def verify(output: Output, as_json: AsJson = False) -> None:
     """Check every file of an output against the size and the hash in its manifest."""
-    from pipelines.rollback import verify as find_problems
+    from pipelines.output.rollback import verify as find_problems
     from pipelines.storage import Folder, resolve
 
     n, problems = find_problems(Folder(resolve(output, ".")))
@@ -71,7 +71,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Say which samples entered between two versions, which left, and why."""
-    from pipelines.version_diff import changes, count
+    from pipelines.output.version_diff import changes, count
 
     found = changes(_place(a), _place(b))
     entered, left, repeats = count(found if output is None else _noted(found, output))
@@ -97,7 +97,7 @@ def rollback(
 ) -> None:
     """Bring an earlier version of a run's output back, to the byte, as its newest version."""
     from curate.status import read_run
-    from pipelines.rollback import roll_back
+    from pipelines.output.rollback import roll_back
     from pipelines.storage import Folder
 
     config, folder = read_run(run)
@@ -108,8 +108,8 @@ def rollback(
 
 def _place(text: str) -> Place:
     """Return an output and a version of it, from `output` or `output@number`."""
+    from pipelines.output.versions import version_of
     from pipelines.storage import Folder, resolve
-    from pipelines.versions import version_of
 
     place, at, number = text.rpartition("@")
     if not at or not number.isdigit():

@@ -31,10 +31,10 @@ from filters.rules import Rules
 from filters.select import Select
 from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
-from pipelines.pool_config import PoolConfig
+from pipelines.output.subset import SubsetConfig
+from pipelines.pool.config import PoolConfig
+from pipelines.pool.vectors import StoredVectors
 from pipelines.score_config import SCORES, ScoreConfig
-from pipelines.subset import SubsetConfig
-from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
 

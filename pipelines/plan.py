@@ -18,6 +18,9 @@ from filters.soft_cap_sampling import SoftCap
 from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
+from pipelines.output.subset import SubsetConfig
+from pipelines.pool.tables import layout_of
+from pipelines.pool.vectors import StoredVectors
 from pipelines.score_config import FileScores, NormSim, SClipLoss, Similarity
 from pipelines.stage import Stage
 from pipelines.stages.cluster import plan_cluster
@@ -35,9 +38,6 @@ from pipelines.stages.s_clip_loss import plan_s_clip_loss
 from pipelines.stages.score import plan_norm_sim, plan_similarity
 from pipelines.stages.stored import Stored
 from pipelines.stages.subset import plan_subset
-from pipelines.subset import SubsetConfig
-from pipelines.tables import layout_of
-from pipelines.vectors import StoredVectors
 from scoring.encoder_spec import EncoderSpec
 
 PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {

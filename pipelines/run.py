@@ -12,23 +12,23 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipelines import publish
 from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
 from pipelines.engine import Engine
 from pipelines.errors import StoppedError
 from pipelines.lock import own
+from pipelines.output import publish
+from pipelines.output.versions import publish as publish_version
+from pipelines.output.write import COPIED, Writer
 from pipelines.plan import Plan, plan
+from pipelines.pool.shards import Shard, numbering_gaps
+from pipelines.pool.tables import pool_shards
 from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
-from pipelines.shards import Shard, numbering_gaps
 from pipelines.stages.embed import Embed
 from pipelines.stages.file_scores import FileScoresStage
 from pipelines.storage import Folder, resolve
-from pipelines.tables import pool_shards
 from pipelines.user_files import with_file_digests
-from pipelines.versions import publish as publish_version
-from pipelines.write import COPIED, Writer
 
 FINISHED = "state/finished"  # there when all that the run folder says is of one configuration
 

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.columns import ColumnStore, Stamp, fingerprint
 from pipelines.engine import Engine
 from pipelines.errors import StoppedError
-from pipelines.shards import Shard
+from pipelines.pool.shards import Shard
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.columns import ColumnStore, survives
-from pipelines.shards import Shard
+from pipelines.pool.shards import Shard
 from pipelines.storage import Folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.tar_writer import TarWriter
+from pipelines.output.tar_writer import TarWriter
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -14,8 +14,8 @@ import open_clip
 import torch
 from safetensors.torch import load_file
 
-from pipelines.train_config import TrainConfig
-from pipelines.train_output import WEIGHTS
+from pipelines.training.config import TrainConfig
+from pipelines.training.output import WEIGHTS
 
 MICRO: dict[str, Any] = {
     "embed_dim": 32,
@@ -75,7 +75,7 @@ def furthest(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> floa
 
 def main() -> None:
     """Train as the arguments say: a folder, and a configuration in JSON for each training."""
-    from pipelines.train import train_filter
+    from pipelines.training.train import train_filter
 
     register_micro(Path(sys.argv[1]))
     for settings in sys.argv[2:]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from curate.demo.outcomes import KEPT, Outcome, threshold
 from curate.demo.truth import SEEKS
-from pipelines.samples import read_pairs
+from pipelines.pool.samples import read_pairs
 
 PER_ROW = 10
 PICTURE = 144

@@ -93,7 +93,7 @@ def _train(folder: Path, seed: int, console: Console) -> None:
     with Step(console, "Train") as step:
         step.show(0, None, "torch is being loaded")
         # It takes seconds: with the bar on the screen, and not for those who import this module.
-        from pipelines.train import train_filter
+        from pipelines.training.train import train_filter
 
         step.detail = "the filter network is trained already"
 

@@ -16,7 +16,7 @@ from curate.demo.chance import generator
 from curate.demo.faults import break_image, junk_caption, rewrap
 from curate.demo.plan import Entry
 from curate.demo.scenes import SIDE, another_caption, caption, compose, draw
-from pipelines.tar_writer import TarWriter
+from pipelines.output.tar_writer import TarWriter
 
 SUFFIXES = ("jpg", "png", "webp")
 SUFFIX_SHARES = (0.8, 0.12, 0.08)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from curate.html import escape, shown
 from curate.report.finished import Finished
-from pipelines.publish import SET_ASIDE
+from pipelines.output.publish import SET_ASIDE
 
 _PER_REASON = 8
 

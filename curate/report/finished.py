@@ -13,11 +13,11 @@ from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.plan import Plan, plan
+from pipelines.pool.shards import Shard
+from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
-from pipelines.shards import Shard
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import Folder, resolve
-from pipelines.tables import pool_shards
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from curate.report.sections import cluster_section, panel_section
 from curate.report.timing import Took, read_times
 from curate.show import duration
 from pipelines.columns import DECISIONS
-from pipelines.publish import SET_ASIDE
+from pipelines.output.publish import SET_ASIDE
 
 BUDGET = "budget.html"
 

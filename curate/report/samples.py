@@ -15,7 +15,7 @@ from curate.report.collect import Findings
 from curate.report.finished import Finished
 from curate.report.thumbnails import thumbnails
 from pipelines.columns import DECISIONS
-from pipelines.samples import byte_ranges
+from pipelines.pool.samples import byte_ranges
 from pipelines.stage import ShardColumns
 
 MAX_PICTURE_CHARS = 20 << 20  # of base64, all together; later samples go without a picture

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
-from pipelines.shards import Shard
+from pipelines.pool.shards import Shard
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic

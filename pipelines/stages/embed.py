@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import ConfigError
-from pipelines.samples import byte_ranges
+from pipelines.pool.samples import byte_ranges
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import read_ranges
 from scoring.encoder_spec import EncoderError, EncoderSpec, identity

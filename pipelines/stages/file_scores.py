@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from pipelines.columns import OUTCOME, digest, fingerprint
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.pool.shards import expand
+from pipelines.pool.tables import checked_uids, footer, require_numbers
 from pipelines.regroup import read_group, write_groups
 from pipelines.score_config import FileScores
-from pipelines.shards import expand
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder, filesystem
-from pipelines.tables import checked_uids, footer, require_numbers
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan

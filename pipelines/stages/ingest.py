@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipelines.ingest import SAMPLES, Limits, ingest
-from pipelines.shards import Shard
+from pipelines.pool.ingest import SAMPLES, Limits, ingest
+from pipelines.pool.shards import Shard
+from pipelines.pool.tar_reader import read_members
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import open_stream
-from pipelines.tar_reader import read_members
 
 SAMPLE_COLUMNS = tuple(SAMPLES.names)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.shards import Shard
+from pipelines.pool.shards import Shard
+from pipelines.pool.tables import Layout, checked_uids
+from pipelines.pool.vectors import read_rows
 from pipelines.stage import ShardColumns, Stage
-from pipelines.tables import Layout, checked_uids
-from pipelines.vectors import read_rows
 
 _SIZES = ("width", "height", "original_width", "original_height")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.shards import Shard, VectorFile
+from pipelines.pool.shards import Shard, VectorFile
+from pipelines.pool.vectors import StoredVectors, read_vectors
 from pipelines.stage import ShardColumns, Stage
-from pipelines.vectors import StoredVectors, read_vectors
 
 _PROBLEMS = (None, "no_vector", "vector_is_zero", "vector_not_finite")
 _OFF = 0.01  # how far from 1 the length of a vector may be that is taken as it is

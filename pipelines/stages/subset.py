@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from filters.base import drop_first_reason
+from pipelines.output.subset import SubsetConfig, halves, read_subset, weights_of
 from pipelines.stage import ShardColumns, Stage
-from pipelines.subset import SubsetConfig, halves, read_subset, weights_of
 from pipelines.user_files import file_digest, require_files
 
 if TYPE_CHECKING:

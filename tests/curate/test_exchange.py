@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from curate import cli, run
-from pipelines import verify_subset
-from pipelines.subset import halves
+from pipelines.output import verify_subset
+from pipelines.output.subset import halves
 from tests.making import write_pool
 from tests.pools import config, write_config
 from tests.tables import table_config, write_datacomp

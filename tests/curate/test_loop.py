@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from curate.advice import LAW, RANKING, advise, brief, candidates, materialising, told
 from curate.budget_page import budget_page
 from curate.cli import app
-from pipelines.buckets import Bucket, Buckets
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.subset import read_subset, uids_of
+from pipelines.output.subset import read_subset, uids_of
+from pipelines.proxies.buckets import Bucket, Buckets
 from scaling_laws import Pool, RepetitionLaw, mixture
 from tests.making import sample, write_pool, write_shard
 

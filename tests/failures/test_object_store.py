@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curate import run
-from pipelines.rollback import roll_back, verify
+from pipelines.output.rollback import roll_back, verify
 from pipelines.storage import Folder
 from tests.pools import config, result_bytes, write_raw_pool
 

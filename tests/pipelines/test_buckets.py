@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.config import load
-from pipelines.buckets import Buckets, cut_buckets
 from pipelines.errors import ConfigError
+from pipelines.output.subset import read_subset, uids_of
+from pipelines.proxies.buckets import Buckets, cut_buckets
 from pipelines.storage import Folder
-from pipelines.subset import read_subset, uids_of
 from tests.making import sample, write_shard
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.evaluate import Evaluation, class_vectors, evaluate, evaluate_model
+from pipelines.proxies.evaluate import Evaluation, class_vectors, evaluate, evaluate_model
 from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderSpec
 from scoring.evaluation import recall_at

@@ -16,9 +16,9 @@ import pytest
 from curate import run
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.output.subset import halves, subset_file
 from pipelines.plan import plan
 from pipelines.stages.file_scores import FileScoresStage
-from pipelines.subset import halves, subset_file
 from tests.making import SHARED, sample, write_pool, write_shard
 from tests.pools import config, manifest, result_bytes, write_config
 from tests.tables import table_config, write_datacomp

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.rank_config import RankPlan
-from pipelines.train_config import FinetuneConfig, TrainConfig
+from pipelines.proxies.rank_config import RankPlan
+from pipelines.training.config import FinetuneConfig, TrainConfig
 
 PAGE = (Path(__file__).parents[2] / "docs/filter_networks.md").read_text(encoding="utf-8")
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.ingest import SAMPLES, Limits, ingest
-from pipelines.tar_reader import read_members
-from pipelines.tar_writer import TarWriter
+from pipelines.output.tar_writer import TarWriter
+from pipelines.pool.ingest import SAMPLES, Limits, ingest
+from pipelines.pool.tar_reader import read_members
 from tests.making import SHARED, picture, sample
 
 Files = Iterable[tuple[str, bytes]]

@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.layout import NewShard, layout
-from pipelines.shards import Shard
+from pipelines.output.layout import NewShard, layout
+from pipelines.pool.shards import Shard
 
 Weights = list[list[int]]  # of every sample, shard by shard
 

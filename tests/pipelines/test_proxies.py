@@ -14,12 +14,12 @@ import open_clip
 import pytest
 from pydantic import ValidationError
 
-from pipelines import proxy
-from pipelines.buckets import BUCKETS
 from pipelines.errors import ConfigError
-from pipelines.proxies import run_proxies
-from pipelines.proxy_config import ProxyPlan
-from pipelines.subset import halves, subset_file
+from pipelines.output.subset import halves, subset_file
+from pipelines.proxies import proxy
+from pipelines.proxies.buckets import BUCKETS
+from pipelines.proxies.config import ProxyPlan
+from pipelines.proxies.run import run_proxies
 from scaling_laws import FitWarning, read_runs
 from tests.making import write_pool
 
@@ -160,7 +160,8 @@ def test_what_diverges_is_recorded_and_left_out_of_a_fit(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_killed_among_its_workers_it_resumes_to_the_same_table(tmp_path: Path) -> None:
     code = (
-        "import sys; from pipelines.proxies import run_proxies; from pipelines.proxy_config import ProxyPlan;"
+        "import sys; from pipelines.proxies.run import run_proxies;"
+        "from pipelines.proxies.config import ProxyPlan;"
         "run_proxies(ProxyPlan.model_validate_json(sys.argv[1]))"
     )
     small = {"model": "curate-nano", "batch_size": 8, "warmup_steps": 2, "checkpoint_every": 3}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import publish
 from pipelines.errors import ConfigError
+from pipelines.output import publish
 from pipelines.storage import Folder
 
 # Whose folder it is

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from curate.dfn_commands import app
 from pipelines.errors import ConfigError
-from pipelines.rank import RANKING, RUNS, rank_filters
-from pipelines.rank_config import RankPlan
-from pipelines.rank_table import standings
-from pipelines.subset import read_subset, uids_of
+from pipelines.output.subset import read_subset, uids_of
+from pipelines.proxies.rank import RANKING, RUNS, rank_filters
+from pipelines.proxies.rank_config import RankPlan
+from pipelines.proxies.rank_table import standings
 from scoring import clip_score
 from scoring.encoder import Encoder
 from scoring.paired import mean_and_margin

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from webdataset.tariterators import base_plus_ext
 
-from pipelines.samples import read_pairs, split_name
+from pipelines.pool.samples import read_pairs, split_name
 from tests.making import picture, sample, write_shard
 
 

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.shards import Shard, expand, numbering_gaps, refuse_changed
+from pipelines.pool.shards import Shard, expand, numbering_gaps, refuse_changed
 
 
 @pytest.fixture

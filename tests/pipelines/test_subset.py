@@ -14,12 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import subset
 from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.errors import ConfigError
-from pipelines.shards import Shard
-from pipelines.storage import Folder
-from pipelines.subset import (
+from pipelines.output import subset
+from pipelines.output.subset import (
     SUBSET_DTYPE,
     UnsortedSubsetError,
     halves,
@@ -30,6 +28,8 @@ from pipelines.subset import (
     uids_of,
     weights_of,
 )
+from pipelines.pool.shards import Shard
+from pipelines.storage import Folder
 
 VECTORS = Path(__file__).parent / "vectors"  # of the published program, see reference/vectors/filters
 Weights = Sequence[tuple[str, int]]

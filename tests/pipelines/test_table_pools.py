@@ -16,12 +16,12 @@ import pytest
 from curate import run
 from curate.forecast import forecast
 from curate.status import status
-from pipelines import tables
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.plan import plan
+from pipelines.pool import tables
+from pipelines.pool.tables import pool_shards
 from pipelines.storage import Folder
-from pipelines.tables import pool_shards
 from tests.making import sample, write_encoder, write_shard
 from tests.pools import config, manifest, result_bytes
 from tests.tables import metadata, table_config, unit_vectors, write_datacomp

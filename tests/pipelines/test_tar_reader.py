@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tar_reader import BLOCK, MAX_HEADER_TEXT, Damage, Member, read_members
+from pipelines.pool.tar_reader import BLOCK, MAX_HEADER_TEXT, Damage, Member, read_members
 from tests.making import SHARED
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

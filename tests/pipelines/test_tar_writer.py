@@ -11,8 +11,8 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tar_reader import Member, read_members
-from pipelines.tar_writer import TarWriter, header
+from pipelines.output.tar_writer import TarWriter, header
+from pipelines.pool.tar_reader import Member, read_members
 
 NAMES = ["000000001.jpg", "x" * 100, "x" * 101, "ü" * 60 + ".txt", "d" * 200 + "/" + "f" * 120, "猫/犬.json"]
 

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from curate.dfn_commands import app
 from pipelines.errors import ConfigError
-from pipelines.subset import halves, subset_file
-from pipelines.train import train_filter
-from pipelines.train_data import rows_of_step
-from pipelines.train_output import CHECKPOINT, LOG, WEIGHTS
-from pipelines.train_step import augmented, contrastive_loss, learning_rate, views
+from pipelines.output.subset import halves, subset_file
+from pipelines.training.data import rows_of_step
+from pipelines.training.output import CHECKPOINT, LOG, WEIGHTS
+from pipelines.training.step import augmented, contrastive_loss, learning_rate, views
+from pipelines.training.train import train_filter
 from scoring import clip_score
 from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderSpec
@@ -109,8 +109,8 @@ def test_killed_it_ends_in_the_same_weights(tmp_path: Path) -> None:
         write_pool(tmp_path / name / "pool", 2, 12)
     train_filter(config(tmp_path / "whole", model="curate-tiny"))
     code = (
-        "import json, sys; from pipelines.train import train_filter;"
-        "from pipelines.train_config import TrainConfig;"
+        "import json, sys; from pipelines.training.train import train_filter;"
+        "from pipelines.training.config import TrainConfig;"
         "train_filter(TrainConfig.model_validate_json(sys.argv[1]),"
         " on_event=lambda event: print(json.dumps(event), flush=True))"
     )

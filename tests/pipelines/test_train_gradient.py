@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from pipelines.errors import ConfigError
-from pipelines.train import train_filter
-from pipelines.train_config import TrainConfig
-from pipelines.train_gradient import Stepper
-from pipelines.train_output import LOG, WEIGHTS
-from pipelines.train_step import contrastive_loss
-from pipelines.train_team import Team
+from pipelines.training.config import TrainConfig
+from pipelines.training.gradient import Stepper
+from pipelines.training.output import LOG, WEIGHTS
+from pipelines.training.step import contrastive_loss
+from pipelines.training.team import Team
+from pipelines.training.train import train_filter
 from scoring.model_loading import new_model
 from tests.making import write_pool
 from tests.training import MICRO, Stopped, config, furthest, register_micro, state, stop_after
@@ -192,8 +192,8 @@ def test_two_processes_do_what_one_does_also_when_killed(tmp_path: Path) -> None
 
 
 def test_a_batch_that_processes_can_t_share_is_refused(tmp_path: Path) -> None:
-    from pipelines.train_output import OutputFolder
-    from pipelines.train_phase import Phase
+    from pipelines.training.output import OutputFolder
+    from pipelines.training.phase import Phase
 
     model = new_model("micro", 0, torch.device("cpu")).model
     phase = Phase(config(tmp_path), [], {}, OutputFolder(tmp_path), "", Team(0, 3), print)

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from curate.dfn_commands import app
 from pipelines.errors import ConfigError
-from pipelines.interpolate import interpolate
-from pipelines.train import train_filter
-from pipelines.train_config import TrainConfig
-from pipelines.train_output import LOG, PLOT, WEIGHTS
+from pipelines.training.config import TrainConfig
+from pipelines.training.interpolate import interpolate
+from pipelines.training.output import LOG, PLOT, WEIGHTS
+from pipelines.training.train import train_filter
 from scoring.interpolation import interpolated
 from tests.making import sample, write_pool, write_shard
 from tests.training import Stopped, config, furthest, register_micro, state, stop_after

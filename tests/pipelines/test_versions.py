@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from curate import run
 from curate.cli import app
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.rollback import roll_back, verify
+from pipelines.output.rollback import roll_back, verify
+from pipelines.output.version_diff import changes, count
+from pipelines.output.versions import history, kept_file, manifest_of, version_of
 from pipelines.storage import Folder
-from pipelines.version_diff import changes, count
-from pipelines.versions import history, kept_file, manifest_of, version_of
 from tests.making import sample, write_pool, write_shard
 from tests.pools import config, result_bytes, write_raw_pool
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pipelines.samples import read_pairs
+from pipelines.pool.samples import read_pairs
 from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderError, EncoderSpec
 from tests.making import picture

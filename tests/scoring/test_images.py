@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.samples import IMAGE_SUFFIXES, split_name
-from pipelines.tar_reader import Member, read_members
+from pipelines.pool.samples import IMAGE_SUFFIXES, split_name
+from pipelines.pool.tar_reader import Member, read_members
 from scoring.images import ImageProblem, decode_pil, decode_rgb, read_header
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos"

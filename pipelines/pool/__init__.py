@@ -1,0 +1,1 @@
+"""What comes in: shards, tars, Parquet tables and the vectors beside them."""

@@ -1,0 +1,1 @@
+"""Small trainings that tell what data is worth: buckets, proxies, the ranking of filters."""
