@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate import loop_commands, version_commands
+from curate.commands import loop, versions
 from pipelines.errors import ConfigError, StoppedError
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ _GROUPS = {
     "scaling": "Scaling laws: which pool for which budget, from your own training runs.",
 }
 for _name, _help in _GROUPS.items():
-    _group = typer.Typer(cls=_loaded_when_used(f"curate.{_name}_commands"), no_args_is_help=True)
+    _group = typer.Typer(cls=_loaded_when_used(f"curate.commands.{_name}"), no_args_is_help=True)
     app.add_typer(_group, name=_name, help=_help)
 
 Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML; `curate init` writes one.")]
@@ -276,14 +276,14 @@ def demo(
 
 
 for _command in (
-    loop_commands.buckets,
-    loop_commands.proxy,
-    loop_commands.advise,
-    loop_commands.autopilot,
-    version_commands.versions,
-    version_commands.verify,
-    version_commands.diff,
-    version_commands.rollback,
+    loop.buckets,
+    loop.proxy,
+    loop.advise,
+    loop.autopilot,
+    versions.versions,
+    versions.verify,
+    versions.diff,
+    versions.rollback,
 ):
     app.command()(_command)
 

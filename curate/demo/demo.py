@@ -85,7 +85,7 @@ def _render(folder: Path, seed: int, samples: int, console: Console) -> None:
 
 
 def _train(folder: Path, seed: int, console: Console) -> None:
-    from curate.dfn_commands import load_train_config
+    from curate.commands.dfn import load_train_config
 
     path = folder / "filter-network.yaml"
     write_network_config(path, seed=seed)

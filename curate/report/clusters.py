@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.clusters_commands import read_account
+from curate.commands.clusters import read_account
 from curate.report.choice import Place
 from curate.report.finished import Finished
 from pipelines.columns import DECISIONS

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.config import explain
 from pipelines.engine import EngineConfig
+from pipelines.proxies.checks import check_metric, checked_recipe
 from pipelines.proxies.evaluate import Evaluation
 from pipelines.storage import resolve
 from pipelines.training.config import TrainConfig
@@ -51,23 +51,13 @@ class ProxyPlan(BaseModel):
 
     @model_validator(mode="after")
     def _recipe_is_right(self) -> Self:
-        taken = [name for name in _OURS if name in self.train]
-        if taken:
-            raise ValueError(f"train.{taken[0]} is not for a plan: buckets, budgets, seeds and engine say it")
-        try:
-            recipe = self.recipe(shards="-", output="-")
-        except ValidationError as error:
-            raise ValueError("train." + "; train.".join(explain(error, TrainConfig))) from None
+        recipe = checked_recipe(self.train, _OURS, lambda: self.recipe(shards="-", output="-"))
         if self.samples(min(self.budgets)) < recipe.batch_size * 2:
             raise ValueError(
                 f"budgets: {min(self.budgets):,} samples are not two batches of train.batch_size: "
                 f"{recipe.batch_size}; raise the one or lower the other"
             )
-        if self.metric is None and self.evaluations[0].names is None:
-            raise ValueError("metric: is missing; the first evaluation is a call, so name its measure")
-        known = [evaluation.names for evaluation in self.evaluations]
-        if None not in known and self.measure not in {name for names in known for name in names or ()}:
-            raise ValueError(f"metric: no evaluation gives {self.metric!r}")
+        check_metric(self.evaluations, self.metric, lambda: self.measure)
         return self
 
     @property

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.config import EncoderName, explain
+from pipelines.config import EncoderName
 from pipelines.engine import EngineConfig
+from pipelines.proxies.checks import check_metric, checked_recipe
 from pipelines.proxies.evaluate import Evaluation
 from pipelines.storage import resolve
 from pipelines.training.config import TrainConfig
@@ -48,21 +49,12 @@ class RankPlan(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if taken := [name for name in _OURS if name in self.train]:
-            raise ValueError(f"train.{taken[0]} is not for a plan: the other keys say it")
-        try:
-            self.recipe(shards="-", output="-")
-        except ValidationError as error:
-            raise ValueError("train." + "; train.".join(explain(error, TrainConfig))) from None
+        checked_recipe(self.train, _OURS, lambda: self.recipe(shards="-", output="-"))
         if both := {*self.filters} & {*self.baselines}:
             raise ValueError(f"filters: {both.pop()} is the name of a baseline; choose another")
         if len({*self.seeds}) < len(self.seeds):
             raise ValueError("seeds: each should stand there once")
-        names = [evaluation.names for evaluation in self.evaluations]
-        if self.metric is None and names[0] is None:
-            raise ValueError("metric: is missing; the first evaluation is a call, so name its measure")
-        if None not in names and self.measure not in {name for known in names for name in known or ()}:
-            raise ValueError(f"metric: no evaluation gives {self.metric!r}")
+        check_metric(self.evaluations, self.metric, lambda: self.measure)
         return self
 
     @property

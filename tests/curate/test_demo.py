@@ -103,8 +103,8 @@ def test_the_configurations_are_plain_and_commented(tmp_path):
 
 
 def test_the_configurations_are_valid(tmp_path):
+    from curate.commands.dfn import load_train_config
     from curate.config import load
-    from curate.dfn_commands import load_train_config
 
     settings.write_run_config(tmp_path / "curate.yaml", seed=7, last_shard="00005")
     settings.write_network_config(tmp_path / "network.yaml", seed=7)

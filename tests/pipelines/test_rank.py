@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from curate.dfn_commands import app
+from curate.commands.dfn import app
 from pipelines.errors import ConfigError
 from pipelines.output.subset import read_subset, uids_of
 from pipelines.proxies.rank import RANKING, RUNS, rank_filters

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load
 from typer.testing import CliRunner
 
-from curate.dfn_commands import app
+from curate.commands.dfn import app
 from pipelines.errors import ConfigError
 from pipelines.output.subset import halves, subset_file
 from pipelines.training.data import rows_of_step
@@ -287,7 +287,7 @@ def test_the_command_refuses_before_torch_is_loaded(tmp_path: Path, text: str, m
     result = CliRunner().invoke(app, ["train", str(tmp_path / "net.yaml")])
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
-    code = "import sys, curate.dfn_commands; sys.exit('torch' in sys.modules)"
+    code = "import sys, curate.commands.dfn; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from curate.dfn_commands import app
+from curate.commands.dfn import app
 from pipelines.errors import ConfigError
 from pipelines.training.config import TrainConfig
 from pipelines.training.interpolate import interpolate

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from curate.scaling_commands import app
+from curate.commands.scaling import app
 from tests.scaling_laws.simulated import simulate
 from tests.scaling_laws.test_openclip_logs import write_run
 
