@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
+# How many test files run side by side; each may start workers of its own.
+JOBS ?= 2
 
 .PHONY: help setup demo test quick lint types format clean
 help:            ## say what there is
@@ -22,10 +24,10 @@ demo: setup      ## render a pool with known faults, curate it, compare with the
 	$(BIN)/curate demo
 
 test: lint types ## lint, format check, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 quick: setup     ## the tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
 
 lint: setup      ## ruff: lint and format check
 	$(BIN)/ruff check .
