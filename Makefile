@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # How many test files run side by side; each may start workers of its own.
 JOBS ?= 2
 
-.PHONY: help setup demo test quick lint types format clean
+.PHONY: help setup demo test quick soak lint types format clean
 help:            ## say what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
@@ -24,10 +24,13 @@ demo: setup      ## render a pool with known faults, curate it, compare with the
 	$(BIN)/curate demo
 
 test: lint types ## lint, format check, types and all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not soak'
 
 quick: setup     ## the tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not soak'
+
+soak: setup      ## the long trials: ten thousand mutated files, an hour of schedules
+	$(BIN)/python -m pytest -m soak
 
 lint: setup      ## ruff: lint and format check
 	$(BIN)/ruff check .
