@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from pipelines.machine import describe_machine
 from pipelines.storage import Folder, is_local
 
 
@@ -50,7 +49,7 @@ class EventLog:
 
 def machine() -> dict[str, Any]:
     """Return the event that says where a run is started; workers may be elsewhere."""
-    return {"event": "machine", "cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    return {"event": "machine", **describe_machine()}
 
 
 class JsonProgress:

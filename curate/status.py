@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from curate.config import load
+from curate.costs import KINDS, read_costs
 from pipelines.columns import ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
@@ -18,8 +18,6 @@ from pipelines.plan import plan
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve
-
-COSTS = ("seconds", "cpu_seconds", "gpu_seconds")
 
 
 @dataclass(frozen=True)
@@ -65,25 +63,14 @@ def status(run: str) -> Status:
     """
     config, folder = read_run(run)
     shards = [shard.name for shard in pool_shards(config)]
-    store, spent = ColumnStore(folder), costs(folder)
+    store = ColumnStore(folder)
+    spent = {each.stage: {kind: getattr(each, kind) for kind in KINDS} for each in read_costs(folder)}
     stages = []
     for stage in plan(config).stages:
         stamps = store.stamps(stage.name, shards)
         tally = add_tallies([s.tally for s in stamps.values()])
         stages.append(
-            StageStatus(stage.name, len(stamps), tally, spent.get(stage.name, dict.fromkeys(COSTS, 0.0)))
+            StageStatus(stage.name, len(stamps), tally, spent.get(stage.name, dict.fromkeys(KINDS, 0.0)))
         )
     output = Folder(config.output.folder)
     return Status(config.name, len(shards), stages, is_owned(folder), output.exists(MANIFEST), output.url)
-
-
-def costs(run: Folder) -> dict[str, dict[str, float]]:
-    """Return what every stage that was finished has cost over all sittings, from the run's events."""
-    lines = run.read("events.jsonl").splitlines() if run.exists("events.jsonl") else []
-    total: dict[str, dict[str, float]] = {}
-    for event in map(json.loads, lines):
-        if event["event"] == "stage_done":
-            stage = total.setdefault(event["stage"], dict.fromkeys(COSTS, 0.0))
-            for name in COSTS:
-                stage[name] += event.get(name, 0.0)
-    return total

@@ -13,13 +13,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.machine import describe_machine
 from scoring.main_module import no_main_module
 
 Item = TypeVar("Item")
@@ -44,7 +45,10 @@ class EngineConfig(BaseModel):
     )
     memory_per_worker: str = Field("auto", description="a worker above this is restarted; such as 8GB")
     scheduler: str | None = Field(None, description="address of a running Dask scheduler, tcp://host:8786")
-    cluster: str | None = Field(None, description="a Dask cluster class, such as dask_jobqueue.SLURMCluster")
+    cluster: str | None = Field(
+        None,
+        description="a Dask cluster class, such as dask_jobqueue.SLURMCluster; to be allowed by --allow-class",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the cluster class")
     dashboard: str | None = Field(None, description="address of the dashboard, such as 127.0.0.1:8787")
     retries: int = Field(2, ge=0, description="how often a task is tried again on another worker")
@@ -65,6 +69,15 @@ class EngineConfig(BaseModel):
         return not (self.workers or self.scheduler or self.cluster)
 
 
+def refuse_unlisted(config: EngineConfig, allow_class: Collection[str]) -> None:
+    """Raise `ConfigError` when a configuration names a cluster class that the user has not allowed."""
+    if config.cluster and config.cluster not in allow_class:
+        raise ConfigError(
+            f"engine.cluster: {config.cluster} is code, which no configuration may run by itself; allow it on "
+            f"the command line: --allow-class {config.cluster}"
+        )
+
+
 class Engine:
     """Runs functions on items, in any order, on workers that start with the first call that needs them.
 
@@ -78,6 +91,13 @@ class Engine:
         Modules that workers on this machine import once and share.
     emit
         Told when the workers have started, and after how many seconds.
+    allow_class
+        Cluster classes that may be imported and started.
+
+    Raises
+    ------
+    ConfigError
+        When the configuration names another cluster class.
     """
 
     def __init__(
@@ -85,7 +105,10 @@ class Engine:
         config: EngineConfig,
         preload: Iterable[str] = (),
         emit: Callable[[dict[str, Any]], None] = lambda event: None,
+        *,
+        allow_class: Collection[str] = (),
     ) -> None:
+        refuse_unlisted(config, allow_class)
         self._config = config
         self._preload = [*preload]
         self._emit = emit
@@ -145,8 +168,18 @@ class Engine:
             self._clients[gpu] = self._stack.enter_context(_client(self._config, self._preload, gpu))
             seconds = round(time.monotonic() - started, 2)
             team = {"gpus": self._config.gpus} if gpu else {"workers": self._config.workers}
-            self._emit({"event": "engine", **team, "seconds": seconds})
+            self._emit({"event": "engine", **team, "seconds": seconds, **self._elsewhere(gpu)})
         return self._clients[gpu]
+
+    def _elsewhere(self, gpu: bool) -> dict[str, Any]:
+        """Return the kinds of machines that workers run on, where that is not this one."""
+        if not (self._config.scheduler or self._config.cluster):
+            return {}
+        kinds: list[dict[str, Any]] = []
+        for found in self._clients[gpu].run(describe_machine).values():
+            if found not in kinds:
+                kinds.append(found)
+        return {"machines": kinds}
 
     def __enter__(self) -> Self:
         return self

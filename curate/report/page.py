@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata, resources
 from typing import Any
 
+from curate.costs import read_costs
 from curate.html import document, escape, shown
 from curate.report.aside import set_aside_table
 from curate.report.charts import bar
@@ -12,8 +13,7 @@ from curate.report.collect import KEPT, Findings
 from curate.report.finished import Finished
 from curate.report.samples import Samples
 from curate.report.sections import cluster_section, panel_section
-from curate.report.timing import Took, read_times
-from curate.show import duration
+from curate.report.times import times_section
 from pipelines.columns import DECISIONS
 from pipelines.output.publish import SET_ASIDE
 
@@ -36,9 +36,8 @@ def render(run: Finished, findings: Findings, samples: Samples) -> str:
     if run.count("set_aside"):
         sections.append(("set-aside", "Set aside", set_aside_table(run)))
     sections.append(("find", "Find samples", _find(run, findings, samples)))
-    times = read_times(run.folder)
-    if times:
-        sections.append(("time", "Time", _times(times)))
+    if costs := read_costs(run.folder):
+        sections.append(("time", "Time and cost", times_section(costs)))
     links = "".join(f'<li><a href="#{escape(key)}">{escape(name)}</a></li>' for key, name, _ in sections)
     if run.folder.exists(BUDGET):
         links += f'<li><a href="{BUDGET}">Budget ↗</a></li>'
@@ -134,6 +133,7 @@ def _funnel_row(name: str, n: int, left: int, pool: int, kind: str, count: str =
 def _find(run: Finished, findings: Findings, samples: Samples) -> str:
     stages = [stage.name for stage in run.stages if run.tallies[stage.name]["dropped"]]
     fates = '<option value="">any</option><option value="kept">kept in the end</option>'
+    fates += '<option value="aside">set aside</option>' if run.count("set_aside") else ""
     for stage in stages:
         fates += f'<option value="{escape(stage)}">dropped by {escape(stage)}</option>'
         fates += "".join(
@@ -165,28 +165,6 @@ def _find(run: Finished, findings: Findings, samples: Samples) -> str:
         '<p id="found" class="quiet" aria-live="polite"></p><ul class="grid" id="results"></ul>'
         '<button type="button" id="more" hidden>show more</button>'
     )
-
-
-def _times(times: list[Took]) -> str:
-    rows = "".join(
-        f"<tr><th scope=row>{escape(shown(each.stage, 80))}</th><td>{_seconds(each.seconds)}</td>"
-        f"<td>{'' if each.cpu_seconds is None else _seconds(each.cpu_seconds)}</td><td>{each.shards:,}</td>"
-        f"<td>{escape(shown(each.workers, 120))}</td><td>{escape(each.when[:16].replace('T', ' '))}</td></tr>"
-        for each in times
-    )
-    total = sum(each.seconds for each in times)
-    heads = ("stage", "time", "processors", "new shards", "where", "finished, UTC")
-    head = "".join(f"<th scope=col>{name}</th>" for name in heads)
-    return (
-        "<p>What each stage took when it last had work to do; "
-        f"together {duration(total)}. A stage that was stopped and went on counts from where it went on.</p>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Time of stages">'
-        f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:,.1f} s" if seconds < 600 else duration(seconds)
 
 
 def _footer() -> str:

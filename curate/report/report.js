@@ -224,7 +224,8 @@ function matching() {
   for (let id = 0; id < samples.uid.length; id++) {
     if (asked.has("random") && !atRandom.has(id)) continue;
     if (fate === "kept" && samples.stage[id] !== null) continue;
-    if (fate && fate !== "kept" && fate !== samples.stage[id] && fate !== `${samples.stage[id]}.${samples.reason[id]}`) continue;
+    if (fate === "aside" && !samples.aside[id]) continue;
+    if (fate && fate !== "kept" && fate !== "aside" && fate !== samples.stage[id] && fate !== `${samples.stage[id]}.${samples.reason[id]}`) continue;
     if (cluster !== null && samples.cluster[id] !== cluster) continue;
     if (score && (low !== null || high !== null)) {
       const value = score[id];

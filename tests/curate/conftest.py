@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from curate import run
 from curate.report import Written, write_report
 from pipelines.run import Result
+from tests.curate.browsing import CHROMIUM
 from tests.making import sample, write_encoder, write_shard
 from tests.pools import config, write_raw_pool
 
@@ -54,3 +56,12 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     content["pool"]["limits"] = limits
     result = run(content)
     return Reported(home, result, write_report(str(home / "run")))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        own = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield own
+        own.close()

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.curate.browsing import Window, needs_browser
 from tests.curate.conftest import HARMFUL, Reported
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-AXE = Path(os.environ.get("AXE_CORE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"))
-WAIT_MS = 10_000
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: apt install chromium")
+pytestmark = needs_browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        own = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield own
-        own.close()
-
-
-class Opened:
-    """The report in a window, and what went wrong in it."""
+class Opened(Window):
+    """The report in a window."""
 
     def __init__(self, browser: Any, reported: Reported, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(WAIT_MS)
-        self.wrong: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.wrong.append(message.text))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(Path(reported.written.path).as_uri())
+        super().__init__(browser, Path(reported.written.path).as_uri(), **options)
 
     def see_all(self) -> None:
         """Bring every part near the window once, so that all is filled in."""
@@ -85,8 +62,7 @@ def test_it_loads_without_a_complaint_and_asks_for_nothing(opened: Opened, repor
     asked = [url for url in opened.asked if not url.startswith("data:")]
     assert asked == [Path(reported.written.path).as_uri()]
     assert opened.page.locator("img").count() > 50
-    broken = "() => [...document.images].filter((image) => image.complete && !image.naturalWidth).length"
-    assert opened.page.evaluate(broken) == 0
+    assert opened.broken_pictures() == 0
 
 
 def test_the_numbers_on_top_are_the_runs(opened: Opened, reported: Reported) -> None:
@@ -161,14 +137,15 @@ def test_it_can_be_read_at_any_width_by_day_and_by_night(
 ) -> None:
     own = Opened(browser, reported, viewport={"width": width, "height": 800}, color_scheme=scheme)
     own.see_all()
-    assert own.page.evaluate("() => document.documentElement.scrollWidth") <= width
-    red, green, blue = re.findall(
-        r"\d+", own.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    )[:3]
-    assert (int(red) + int(green) + int(blue) > 384) == (scheme == "light")
+    own.require_room(width)
+    assert own.is_light() == (scheme == "light")
     assert own.wrong == []
-    if AXE.exists():
-        own.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = own.page.evaluate("() => axe.run()")["violations"]
-        assert not [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
+    own.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_no_complaint(browser: Any, reported: Reported, scheme: str) -> None:
+    own = Opened(browser, reported, viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    own.see_all()
+    own.require_access()
     own.context.close()
