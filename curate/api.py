@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ def run(
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    *,
+    allow_class: Collection[str] = (),
+    allow_plugin: Collection[str] = (),
 ) -> Result:
     """Curate a pool: do what is missing of a run and return the account of every sample.
 
@@ -32,6 +35,10 @@ def run(
         `a.b=c`, as on the command line.
     on_event
         Called with every event of the run, a JSON object.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name: no configuration runs code by itself.
+    allow_plugin
+        Files that `plugins` may name.
 
     Returns
     -------
@@ -45,7 +52,7 @@ def run(
     pipelines.errors.StoppedError
         When work is left; calling again goes on from there.
     """
-    checked, base = load(config, overrides)
+    checked, base = load(config, overrides, allow_plugin=allow_plugin)
     with EventLog(Folder(resolve(checked.run, base))) as log:
 
         def emit(event: dict[str, Any]) -> None:
@@ -55,7 +62,7 @@ def run(
             log.write(event)
             on_event(event)
 
-        result = execute(checked, base=base, emit=emit)
+        result = execute(checked, base=base, emit=emit, allow_class=allow_class)
         draw_accounts(log.run)
         return result
 
@@ -67,6 +74,8 @@ def resolved(config: RunConfig, base: Path) -> bytes:
         given = content["pool"][kind]
         patterns = [given] if isinstance(given, str) else given
         content["pool"][kind] = ["::".join(resolve(p, base) for p in s.split("::")) for s in patterns]
+    if not content["plugins"]:
+        del content["plugins"]
     content["run"] = resolve(config.run, base)
     for kind in {"shards", "subset"} & {*content["output"]}:
         content["output"][kind] = resolve(content["output"][kind], base)

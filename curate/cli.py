@@ -120,6 +120,7 @@ def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> No
         ("bytes", size(found.pool_bytes)),
         ("stages", " → ".join(found.stages)),
         ("time to ingest", f"about {duration(found.ingest_seconds)} with {checked.engine.workers} workers"),
+        *([("needs", f"--allow-class {checked.engine.cluster}")] if checked.engine.cluster else []),
         *([("time to embed", f"{encode} at most on CPUs")] if found.encode_seconds != 0 else []),
         ("disk for the run", f"about {size(found.run_bytes)}"),
         ("disk for the output", f"{size(found.output_bytes)} at most"),
@@ -128,7 +129,12 @@ def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> No
 
 
 @app.command()
-def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None:
+def run(
+    config: Config,
+    allow_class: loop.AllowClass = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """Curate: do what is missing of a run, write the new shards, and account for every sample."""
     from curate import api
     from curate.config import load
@@ -140,7 +146,7 @@ def run(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None
     where = _short(resolve(checked.run, base))
     try:
         with progress(Console(stderr=True)) as shown:
-            result = api.run(config, set_ or (), shown)
+            result = api.run(config, set_ or (), shown, allow_class=allow_class or ())
     except KeyboardInterrupt:  # Typer would end it in its own way
         raise StoppedError("stopped; run it again to go on from here") from None
     if as_json:

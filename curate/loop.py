@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def buckets_of(
     output: str | None = None,
     *,
     overrides: Sequence[str] = (),
+    allow_class: Collection[str] = (),
     emit: Emit = lambda event: None,
 ) -> tuple[Buckets, str]:
     """Cut what a run keeps into buckets, and return them and their folder.
@@ -54,20 +55,28 @@ def buckets_of(
         The score, and the shares at which to cut, counted from the best.
     output
         Where the subsets go; default: `buckets/` in the run folder.
-    overrides, emit
-        Changes of the configuration, and who is told of events.
+    overrides, allow_class, emit
+        Changes of the configuration, cluster classes that it may name, and who is told of events.
     """
     path = Path(source) / "run.yaml" if is_local(source) and Path(source).is_dir() else Path(source)
     if not path.is_file():
         raise ConfigError(f"{source} is neither a configuration nor the folder of a run")
     config, base = load(path, overrides)
     folder = resolve(output, ".") if output else f"{resolve(config.run, base)}/buckets"
-    return _cut(config, base, by, cuts, folder, emit), folder
+    return _cut(config, base, by, cuts, folder, allow_class, emit), folder
 
 
-def _cut(config: RunConfig, base: Path, by: str, cuts: Sequence[float], folder: str, emit: Emit) -> Buckets:
+def _cut(
+    config: RunConfig,
+    base: Path,
+    by: str,
+    cuts: Sequence[float],
+    folder: str,
+    allow_class: Collection[str],
+    emit: Emit,
+) -> Buckets:
     record = yaml.safe_load(resolved(config, base))
-    return cut_buckets(config, by, cuts, folder, base=base, record=record, emit=emit)
+    return cut_buckets(config, by, cuts, folder, base=base, record=record, emit=emit, allow_class=allow_class)
 
 
 def deciding_score(config: RunConfig, base: Path) -> tuple[RunConfig, str]:
@@ -142,6 +151,7 @@ def autopilot(
     n_buckets: int = 4,
     overrides: Sequence[str] = (),
     allow: Sequence[str] = (),
+    allow_class: Collection[str] = (),
     emit: Emit = lambda event: None,
 ) -> Autopilot:
     """Score, cut, train proxies within a share of the budget, fit, choose, and write the chosen pool.
@@ -164,6 +174,8 @@ def autopilot(
         Changes of the configuration, `a.b=c`.
     allow
         Calls of evaluations that may be made.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name.
     emit
         Called with every event.
 
@@ -179,16 +191,16 @@ def autopilot(
     draft = _draft(plan, held_out, run, config)
     run.remove(FINISHED)  # until the chosen pool is written, the decisions there are those of all buckets
     cuts = [n / n_buckets for n in range(1, n_buckets)]
-    buckets = _cut(config, base, by, cuts, work.path("buckets"), emit)
+    buckets = _cut(config, base, by, cuts, work.path("buckets"), allow_class, emit)
     proxy_plan = _within(draft, buckets, budget, share)
     emit({"event": "warning", "message": _cost(proxy_plan, buckets, budget)})
-    proxies = run_proxies(proxy_plan, allow=allow, emit=emit)
+    proxies = run_proxies(proxy_plan, allow=allow, allow_class=allow_class, emit=emit)
     advice = advise(proxies.path, budget)
     output = yaml.safe_load(resolved(given, base))["output"]
     write_advice(work, config.name, advice, buckets, output)
     page = budget_page(config.name, advice, buckets)
     put_if_changed(run, PAGE, page.encode())
-    result = api.run(yaml.safe_load(work.read(CONFIG)), on_event=emit)
+    result = api.run(yaml.safe_load(work.read(CONFIG)), on_event=emit, allow_class=allow_class)
     return Autopilot(advice, buckets, proxies, result, run.path(PAGE))
 
 

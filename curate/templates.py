@@ -16,6 +16,7 @@ seed: 0
 engine: {{workers: {workers}, threads_per_worker: 1}}
 # or a Dask scheduler:        engine: {{scheduler: "tcp://host:8786"}}
 # or any Dask cluster class:  engine: {{cluster: dask_jobqueue.SLURMCluster, options: {{cores: 8}}}}
+#                             which runs with: --allow-class dask_jobqueue.SLURMCluster
 
 {encoder}
 stages:                # in order, each on the survivors of the one before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
-from pipelines.engine import Engine
+from pipelines.engine import Engine, refuse_unlisted
 from pipelines.errors import StoppedError
 from pipelines.lock import own
 from pipelines.output import publish
@@ -49,7 +49,13 @@ class Result:
         return asdict(self)
 
 
-def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda event: None) -> Result:
+def execute(
+    config: RunConfig,
+    *,
+    base: str | Path = ".",
+    emit: Emit = lambda event: None,
+    allow_class: Collection[str] = (),
+) -> Result:
     """Do what is missing of a run, and return the account of all of it.
 
     Parameters
@@ -60,6 +66,8 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         Where the configuration's relative paths start.
     emit
         Called with every event, a JSON object with the name `event`.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name.
 
     Raises
     ------
@@ -69,6 +77,7 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         When work is left; a later call goes on from there.
     """
     started = time.monotonic()
+    refuse_unlisted(config.engine, allow_class)
     stages = plan(config, base)
     shards = pool_shards(config, base, stages.stored_vectors)
     run = Folder(resolve(config.run, base))
@@ -81,7 +90,8 @@ def execute(config: RunConfig, *, base: str | Path = ".", emit: Emit = lambda ev
         run.remove(FINISHED)
         _announce(shards, emit)
         try:
-            with Engine(config.engine, _preload(stages, run, shards), emit) as engine:
+            preload = _preload(stages, run, shards)
+            with Engine(config.engine, preload, emit, allow_class=allow_class) as engine:
                 runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
                 runner.go(stages.stages)
                 counts = account(runner, stages)

@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pipelines.errors import ConfigError
+
 COPY_BYTES = 8 << 20
 _PARTIAL = ".curate-partial"
 _WASTE = 4  # times as much as is wanted may be fetched to save requests
@@ -22,6 +24,8 @@ _WASTE = 4  # times as much as is wanted may be fetched to save requests
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a path or URL, and the path inside it."""
+    if "::" in url:  # fsspec would open the second by what the first names, which some ways run templates in
+        raise ConfigError(f"{url}: chained addresses (a::b) are not read here; name the file or folder itself")
     fs, path = fsspec.url_to_fs(url)
     return fs, cast(str, path)
 

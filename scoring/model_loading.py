@@ -64,13 +64,20 @@ def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = N
             model = open_clip.create_model(
                 name, pretrained, precision=precision, device=device, require_pretrained=True
             )
-            tokenizer = Tokenizer(open_clip.get_tokenizer(name))
-            dim = int(open_clip.get_model_config(name)["embed_dim"])
+            config = open_clip.get_model_config(name)
+            tokenizer = _tokenizer(name, config)
     except Exception as error:  # torch and open_clip raise many kinds; all mean that it can't be loaded
         raise EncoderError(_explain(spec.model, weights, error)) from error
     _refuse_resized(model, weights, spec.model)
     _refuse_broken(model, weights)
+    dim = int(config["embed_dim"])
     return LoadedModel(model.eval().requires_grad_(False), tokenizer, dim, file_sha256(weights))
+
+
+def _tokenizer(name: str, config: dict[str, Any]) -> Tokenizer:
+    # A model's folder may ask for code that lies in it to be run; whatever it says, the answer is no.
+    named = config.get("text_cfg", {}).get("hf_tokenizer_name")
+    return Tokenizer(open_clip.get_tokenizer(name, **({"trust_remote_code": False} if named else {})))
 
 
 def _image_only(spec: EncoderSpec, device: torch.device, base: Path | None) -> LoadedModel:
@@ -97,12 +104,12 @@ def new_model(name: str, seed: int, device: torch.device) -> LoadedModel:
         When there is no architecture of this name.
     """
     register_shipped_models()
-    dim = int(_architecture(name)["embed_dim"])
+    config = _architecture(name)
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.create_model(name, pretrained_text=False).to(device)
-        tokenizer = Tokenizer(open_clip.get_tokenizer(name))
-    return LoadedModel(model, tokenizer, dim, None)
+        tokenizer = _tokenizer(name, config)
+    return LoadedModel(model, tokenizer, int(config["embed_dim"]), None)
 
 
 @contextlib.contextmanager

@@ -70,6 +70,10 @@ def rank(
     allow: Annotated[
         list[str] | None, typer.Option("--allow", help="A call of the plan that may run; may be repeated.")
     ] = None,
+    allow_class: Annotated[
+        list[str] | None,
+        typer.Option(metavar="module.Class", help="A Dask cluster class that may run; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Rank filter networks by the models that they induce, or go on with a comparison that was stopped."""
@@ -79,7 +83,7 @@ def rank(
     from pipelines.proxies.rank import rank_filters
 
     with said(Console(stderr=True)) as say:
-        ranking = rank_filters(checked.at(base), allow=allow or (), emit=say)
+        ranking = rank_filters(checked.at(base), allow=allow or (), allow_class=allow_class or (), emit=say)
     print_ranking(ranking, as_json)
 
 

@@ -33,6 +33,10 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(metavar="module:function", help="Code of yours that evaluations may call; may be repeated."),
 ]
+AllowClass = Annotated[
+    list[str] | None,
+    typer.Option(metavar="module.Class", help="A Dask cluster class that may run; may be repeated."),
+]
 Budget = Annotated[str, typer.Option(help="Samples seen that the pool is meant for: 128e6 or 128M.")]
 
 
@@ -47,6 +51,7 @@ def buckets(
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Folder; default: buckets/ in the run folder.")
     ] = None,
+    allow_class: AllowClass = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +59,15 @@ def buckets(
     from curate.loop import buckets_of
 
     with _progress() as shown:
-        found, folder = buckets_of(source, by, cut or _even_cuts(n), output, overrides=set_ or (), emit=shown)
+        found, folder = buckets_of(
+            source,
+            by,
+            cut or _even_cuts(n),
+            output,
+            overrides=set_ or (),
+            allow_class=allow_class or (),
+            emit=shown,
+        )
     if as_json:
         print(json.dumps({"output": folder, **asdict(found)}))
         return
@@ -65,6 +78,7 @@ def buckets(
 def proxy(
     plan: Annotated[Path, typer.Argument(help="What to train: YAML, described in docs/closed_loop.md.")],
     allow: Allow = None,
+    allow_class: AllowClass = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +88,7 @@ def proxy(
 
     checked = load_plan(plan, set_ or ())
     with _progress() as shown:
-        found = run_proxies(checked, allow=allow or (), emit=shown)
+        found = run_proxies(checked, allow=allow or (), allow_class=allow_class or (), emit=shown)
     if as_json:
         print(json.dumps({"runs": found.path, "rows": len(found.rows), "diverged": len(found.diverged)}))
         return
@@ -133,6 +147,7 @@ def autopilot(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, max=12, help="Buckets of one size.")] = 4,
     allow: Allow = None,
+    allow_class: AllowClass = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -150,6 +165,7 @@ def autopilot(
             n_buckets=n,
             overrides=set_ or (),
             allow=allow or (),
+            allow_class=allow_class or (),
             emit=shown,
         )
     if as_json:

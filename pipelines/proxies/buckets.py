@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from pipelines.pool.shards import expand
 from pipelines.runner import Emit, Runner
 from pipelines.stage import Pool, ShardColumns
 from pipelines.stages.filter import passes
+from pipelines.stages.plugin import require_code
 from pipelines.storage import Folder, resolve
 
 BUCKETS = "buckets.json"
@@ -120,6 +121,7 @@ def cut_buckets(
     base: str | Path = ".",
     record: Mapping[str, Any],
     emit: Emit = lambda event: None,
+    allow_class: Collection[str] = (),
 ) -> Buckets:
     """Do what is missing of a run but the writing of shards, and cut what it keeps into buckets.
 
@@ -142,6 +144,8 @@ def cut_buckets(
         The configuration as JSON values with absolute paths, to be kept with the buckets.
     emit
         Called with every event.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name.
 
     Raises
     ------
@@ -154,9 +158,10 @@ def cut_buckets(
             "buckets: proxies train on images, so the pool should be shards, not metadata alone"
         )
     shards, stages = expand(config.pool.shards, base), plan(config, base)
+    require_code(stages.stages)
     stages.require_scores([by], "buckets")
     run, target = Folder(resolve(config.run, base)), Folder(output)
-    with own(run), Engine(config.engine, ["pipelines.plan"], emit) as engine:
+    with own(run), Engine(config.engine, ["pipelines.plan"], emit, allow_class=allow_class) as engine:
         runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
         runner.go(stages.stages)
         pool = Pool(tuple(shards), run, run / "state/buckets", {}, engine.map)

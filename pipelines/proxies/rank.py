@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pipelines.config import OutputConfig, RunConfig
-from pipelines.engine import Engine
+from pipelines.engine import Engine, refuse_unlisted
 from pipelines.errors import ConfigError
 from pipelines.lock import own
 from pipelines.output.publish import put_if_changed
@@ -47,7 +48,13 @@ class Ranking:
     output: str
 
 
-def rank_filters(plan: RankPlan, *, allow: Sequence[str] = (), emit: Emit = lambda event: None) -> Ranking:
+def rank_filters(
+    plan: RankPlan,
+    *,
+    allow: Sequence[str] = (),
+    allow_class: Collection[str] = (),
+    emit: Emit = lambda event: None,
+) -> Ranking:
     """Do what is missing of a comparison, and write `ranking.csv` and `runs.csv`.
 
     Finished filterings, trainings and measurements stay, by what decides them; killed at any point and called
@@ -59,6 +66,8 @@ def rank_filters(plan: RankPlan, *, allow: Sequence[str] = (), emit: Emit = lamb
         What to compare; its paths are absolute.
     allow
         Calls of evaluations that may be made.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name.
     emit
         Called with events: those of the runs that filter, `filtered`, `rank`, `proxy`, `own`.
 
@@ -70,13 +79,14 @@ def rank_filters(plan: RankPlan, *, allow: Sequence[str] = (), emit: Emit = lamb
         When work is left; a later call goes on from there.
     """
     check_evaluations(plan.evaluations, allow)
+    refuse_unlisted(plan.engine, allow_class)
     folder = Folder(plan.output)
     with own(folder):
-        subsets = _filtered(plan, folder, emit)
+        subsets = _filtered(plan, folder, emit, allow_class)
         hashes = _hashes(plan)
         runs = list(_runs(plan, folder, subsets, hashes))
         emit({"event": "rank", "filters": len(subsets), "trainings": len(runs)})
-        rows = _trained(plan, runs, emit)
+        rows = _trained(plan, runs, emit, allow_class)
         owns = {name: _own_measures(plan, folder, name, hashes, emit) for name in plan.filters}
         found = standings(rows, owns, plan.measure)
         put_if_changed(folder, RUNS, runs_csv(rows))
@@ -84,9 +94,12 @@ def rank_filters(plan: RankPlan, *, allow: Sequence[str] = (), emit: Emit = lamb
     return Ranking(plan.measure, found, plan.output)
 
 
-def _filtered(plan: RankPlan, folder: Folder, emit: Emit) -> dict[str, dict[int, str]]:
+def _filtered(
+    plan: RankPlan, folder: Folder, emit: Emit, allow_class: Collection[str]
+) -> dict[str, dict[int, str]]:
     """Write the subset that each filter keeps, for each seed, and return the files' paths."""
-    every = _subset_by(plan, folder, "none", [], emit)
+    subset_by = partial(_subset_by, plan, folder, emit=emit, allow_class=allow_class)
+    every = subset_by("none", [])
     n_all = len(read_subset(every))
     n_kept = round(plan.keep_ratio * n_all)
     batch_size = plan.recipe(shards="-", output="-").batch_size
@@ -101,7 +114,7 @@ def _filtered(plan: RankPlan, folder: Folder, emit: Emit) -> dict[str, dict[int,
             {"score": {"name": "dfn", "encoder": name, "as": "score"}},
             {"keep": {"by": "score", "top": n_kept}},
         ]
-        subsets[name] = dict.fromkeys(plan.seeds, _subset_by(plan, folder, name, stages, emit))
+        subsets[name] = dict.fromkeys(plan.seeds, subset_by(name, stages))
     if "none" in plan.baselines:
         subsets["none"] = dict.fromkeys(plan.seeds, every)
     if "random" in plan.baselines:
@@ -112,7 +125,15 @@ def _filtered(plan: RankPlan, folder: Folder, emit: Emit) -> dict[str, dict[int,
     return subsets
 
 
-def _subset_by(plan: RankPlan, folder: Folder, name: str, stages: list[dict[str, Any]], emit: Emit) -> str:
+def _subset_by(
+    plan: RankPlan,
+    folder: Folder,
+    name: str,
+    stages: list[dict[str, Any]],
+    *,
+    emit: Emit,
+    allow_class: Collection[str],
+) -> str:
     """Filter the pool and return the path of the subset; all filters share the columns in one run folder."""
     subset = folder.path(f"filters/{name}/{_SUBSET}")
     config = RunConfig(
@@ -124,7 +145,7 @@ def _subset_by(plan: RankPlan, folder: Folder, name: str, stages: list[dict[str,
         stages=stages,
         output=OutputConfig(subset=subset),
     )
-    execute(config, emit=lambda event: emit({**event, "filter": name}))
+    execute(config, emit=lambda event: emit({**event, "filter": name}), allow_class=allow_class)
     return subset
 
 
@@ -163,10 +184,12 @@ def _runs(
             yield ProxyRun(name, train, (steps,), None, tuple(plan.evaluations), data | {"(subset)": digest})
 
 
-def _trained(plan: RankPlan, runs: Sequence[ProxyRun], emit: Emit) -> list[dict[str, Any]]:
+def _trained(
+    plan: RankPlan, runs: Sequence[ProxyRun], emit: Emit, allow_class: Collection[str]
+) -> list[dict[str, Any]]:
     """Train and measure what is missing; return a row for each filter and seed, in their order."""
     found: dict[int, dict[str, Any]] = {}
-    with Engine(plan.engine, ["pipelines.proxies.proxy"], emit) as engine:
+    with Engine(plan.engine, ["pipelines.proxies.proxy"], emit, allow_class=allow_class) as engine:
         for number, row in engine.map(_train_one, list(enumerate(runs)), gpu=bool(plan.engine.gpus)):
             found[number] = row
             run = runs[number]

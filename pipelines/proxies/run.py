@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,13 @@ class Proxies:
         return [row for row in self.rows if row["status"] != "done"]
 
 
-def run_proxies(plan: ProxyPlan, *, allow: Sequence[str] = (), emit: Emit = lambda event: None) -> Proxies:
+def run_proxies(
+    plan: ProxyPlan,
+    *,
+    allow: Sequence[str] = (),
+    allow_class: Collection[str] = (),
+    emit: Emit = lambda event: None,
+) -> Proxies:
     """Train and measure what is missing of a plan, and write `runs.csv`; killed and called again, the same.
 
     Parameters
@@ -62,6 +68,8 @@ def run_proxies(plan: ProxyPlan, *, allow: Sequence[str] = (), emit: Emit = lamb
         What to train; its paths are absolute.
     allow
         Calls of evaluations that may be made.
+    allow_class
+        Dask cluster classes that `engine.cluster` may name.
     emit
         Called with every event: `proxies`, `engine`, `proxy`.
 
@@ -74,7 +82,8 @@ def run_proxies(plan: ProxyPlan, *, allow: Sequence[str] = (), emit: Emit = lamb
     buckets = Buckets.read(Folder(plan.buckets))
     pools = plan.pools or default_pools(buckets.names)
     folder = Folder(plan.output)
-    with own(folder), Engine(plan.engine, ["pipelines.proxies.proxy"], emit) as engine:
+    preload = ["pipelines.proxies.proxy"]
+    with own(folder), Engine(plan.engine, preload, emit, allow_class=allow_class) as engine:
         hashes = dict(engine.map(_hashed, expand(list(buckets.shards))))
         runs = list(_runs(plan, buckets, pools, folder, hashes))
         emit({"event": "proxies", "proxies": len(runs), "budgets": len(plan.budgets)})

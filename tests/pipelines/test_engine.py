@@ -132,7 +132,7 @@ def test_any_cluster_class_and_any_scheduler_give_the_same_bytes(tmp_path: Path)
     run(config(pool, tmp_path / "here"))
     options = {"dashboard_address": None, "protocol": "tcp://", "host": "127.0.0.1", "processes": False}
     by_class = {"cluster": "distributed.LocalCluster", "options": {"n_workers": 0, **options}, "workers": 1}
-    run(config(pool, tmp_path / "class", engine=by_class))
+    run(config(pool, tmp_path / "class", engine=by_class), allow_class=["distributed.LocalCluster"])
     with LocalCluster(n_workers=1, **options) as cluster:
         run(config(pool, tmp_path / "address", engine={"scheduler": cluster.scheduler_address}))
     assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "class")
@@ -141,7 +141,7 @@ def test_any_cluster_class_and_any_scheduler_give_the_same_bytes(tmp_path: Path)
 
 def test_a_class_that_is_not_there_is_a_config_error() -> None:
     with (
-        Engine(EngineConfig(cluster="nowhere.Cluster")) as engine,
+        Engine(EngineConfig(cluster="nowhere.Cluster"), allow_class=["nowhere.Cluster"]) as engine,
         pytest.raises(ConfigError, match=r"there is no class nowhere\.Cluster"),
     ):
         list(engine.map(square, [1]))
