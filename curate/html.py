@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-__all__ = ["document", "escape", "shown"]
+__all__ = ["document", "escape", "shown", "visible"]
 
 _SPACE = re.compile(r"[ \t\n\r\f\v\u00a0]+")
 # Controls, what turns the direction of writing, what can't be seen, and halves of surrogate pairs.
@@ -37,7 +37,12 @@ def shown(text: str, limit: int = 300) -> str:
     head = text[: 4 * limit]
     line = _SPACE.sub(" ", head).strip()
     cut = len(line) > limit or len(text) > len(head)
-    return _HIDDEN.sub(_number, line[:limit]) + ("…" if cut else "")
+    return visible(line[:limit]) + ("…" if cut else "")
+
+
+def visible(text: str) -> str:
+    """Return a text in which characters that can't be seen, or that turn others, stand as their number."""
+    return _HIDDEN.sub(_number, text)
 
 
 def _number(match: re.Match[str]) -> str:

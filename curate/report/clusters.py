@@ -69,17 +69,24 @@ def clusterings(run: Finished) -> list[Clustering]:
 
 
 def _open(run: Finished, stage: str, pruning: str | None) -> Clustering:
+    rows, n = tiles_of(run, stage, pruning)
+    half = _TILES // 2
+    ends = rows[:_TILES] if pruning is None or len(rows) <= _TILES else [*rows[:half], *rows[-half:]]
+    return Clustering(stage, pruning, len(rows), ends, np.zeros(n, np.int64))
+
+
+def tiles_of(run: Finished, stage: str, pruning: str | None) -> tuple[list[dict[Any, Any]], int]:
+    """Return a row for each cluster that has samples, and how many clusters there are with the empty ones.
+
+    The most complex come first, or the largest where nothing pruned.
+    """
     if pruning is None:
         sizes = _sizes(run, stage)
         rows = [{"cluster": n, "size": int(size)} for n, size in enumerate(sizes) if size]
-        tiles = sorted(rows, key=lambda row: (-row["size"], row["cluster"]))[:_TILES]
-        return Clustering(stage, None, len(rows), tiles, np.zeros(len(sizes), np.int64))
+        return sorted(rows, key=lambda row: (-row["size"], row["cluster"])), len(sizes)
     account: list[dict[Any, Any]] = read_account(run.folder, pruning)[0].to_dict("records")
     there = [row for row in account if row["size"]]
-    ordered = sorted(there, key=lambda row: (-row["complexity"], row["cluster"]))
-    half = _TILES // 2
-    ends = ordered if len(ordered) <= _TILES else [*ordered[:half], *ordered[-half:]]
-    return Clustering(stage, pruning, len(there), ends, np.zeros(len(account), np.int64))
+    return sorted(there, key=lambda row: (-row["complexity"], row["cluster"])), len(account)
 
 
 def _sizes(run: Finished, stage: str) -> NDArray[np.int64]:

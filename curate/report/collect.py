@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.report.axes import Axis, axes_of, score_axis
+from curate.report.axes import Axis, Values, axes_of, score_axis
 from curate.report.choice import Nearest, Place, identity, uid_bytes
 from curate.report.clusters import Clustering, clusterings
 from curate.report.finished import Finished
@@ -43,20 +44,36 @@ class Panel:
         """Look at a shard; `draw` is a random number for each of its samples, (n,)."""
         outcome = columns.outcome(self.stage.name)
         rows, kept = outcome["row"].to_numpy(), survives(outcome)
-        distance = np.full(len(rows), np.inf)
         reason = _reasons(outcome)
-        for axis, histogram in zip(self.axes, self.histograms, strict=True):
-            values = axis.values(columns.rows(rows, axis.sources))
-            histogram.add(values, kept)
-            apart = axis.distance(values)
-            if axis.reasons is not None:  # what another number dropped is not near to this one's threshold
-                apart[~kept & ~np.isin(reason, list(axis.reasons))] = np.inf
-            distance = np.fmin(distance, apart)
+        values = [axis.values(columns.rows(rows, axis.sources)) for axis in self.axes]
+        for found, histogram in zip(values, self.histograms, strict=True):
+            histogram.add(found, kept)
+        distance = _distances(self.axes, values, kept, reason)
         if not self.decides:
             return
         for group in [KEPT, *sorted(set(reason[~kept].tolist()) - {None, ""})]:
             chosen = kept if group == KEPT else ~kept & (reason == group)
             self.samples.add(group, number, rows[chosen], distance[chosen], draw[rows[chosen]])
+
+
+def distances(axes: Sequence[Axis], stage: str, columns: ShardColumns) -> tuple[NDArray[Any], Values]:
+    """Return the rows of a shard that reached a stage, and how far each lies from its nearest threshold."""
+    outcome = columns.outcome(stage)
+    rows = outcome["row"].to_numpy()
+    values = [axis.values(columns.rows(rows, axis.sources)) for axis in axes]
+    return rows, _distances(axes, values, survives(outcome), _reasons(outcome))
+
+
+def _distances(
+    axes: Sequence[Axis], values: Sequence[Values], kept: NDArray[np.bool_], reason: NDArray[np.object_]
+) -> Values:
+    result = np.full(len(kept), np.inf)
+    for axis, found in zip(axes, values, strict=True):
+        apart = axis.distance(found)
+        if axis.reasons is not None:  # what another number dropped is not near to this one's threshold
+            apart[~kept & ~np.isin(reason, list(axis.reasons))] = np.inf
+        result = np.fmin(result, apart)
+    return result
 
 
 def _reasons(outcome: pa.Table) -> NDArray[np.object_]:

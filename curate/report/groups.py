@@ -37,7 +37,6 @@ class Groups:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.chosen: list[Group] = []
-        self.total = 0
         self._survivors = np.zeros(0, np.uint64)
         self._sizes = np.zeros(0, np.int64)
         self._order: NDArray[np.uint64] = np.zeros(0, np.uint64)
@@ -50,11 +49,24 @@ class Groups:
         self._sizes = np.bincount(place, np.concatenate([self._sizes, sizes])).astype(np.int64)
 
     def choose(self) -> None:
-        """Settle on the groups that are shown."""
-        self.total = len(self._sizes)
-        largest = np.lexsort((self._survivors, -self._sizes))[:_LARGEST]
+        """Settle on the groups that are shown: the largest, and some at random."""
+        largest = self._largest()[:_LARGEST]
         others = np.setdiff1d(np.arange(self.total), largest)[:_DRAWN]  # they lie in the order of a hash
-        places = np.concatenate([largest, others]).astype(np.int64)
+        self._settle(np.concatenate([largest, others]))
+
+    def choose_from(self, first: int, most: int) -> None:
+        """Settle on a few in the order of size, the largest first."""
+        self._settle(self._largest()[first : first + most])
+
+    @property
+    def total(self) -> int:
+        """How many groups there are."""
+        return len(self._sizes)
+
+    def _largest(self) -> NDArray[np.int64]:
+        return np.lexsort((self._survivors, -self._sizes)).astype(np.int64)
+
+    def _settle(self, places: NDArray[np.int64]) -> None:
         self._order = self._survivors[places]
         self.chosen = [Group(int(size) + 1) for size in self._sizes[places]]
 

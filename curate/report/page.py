@@ -8,9 +8,9 @@ from typing import Any
 from curate.costs import read_costs
 from curate.html import document, escape, shown
 from curate.report.aside import set_aside_table
-from curate.report.charts import bar
-from curate.report.collect import KEPT, Findings
+from curate.report.collect import Findings
 from curate.report.finished import Finished
+from curate.report.funnel import funnel, header, sums_of
 from curate.report.samples import Samples
 from curate.report.sections import cluster_section, panel_section
 from curate.report.times import times_section
@@ -23,7 +23,7 @@ BUDGET = "budget.html"
 def render(run: Finished, findings: Findings, samples: Samples) -> str:
     """Return the whole page."""
     sections = [
-        ("funnel", "Funnel", _funnel(run)),
+        ("funnel", "Funnel", funnel(run.stages, run.tallies, _link)),
         *(
             (f"stage-{panel.stage.name}", panel.stage.name, panel_section(run, panel))
             for panel in findings.panels
@@ -69,65 +69,14 @@ def _numbered(stage: str) -> str:
 
 
 def _header(run: Finished) -> str:
-    dropped, aside = run.count("dropped"), run.count("set_aside")
-    numbers = [
-        ("", run.samples, "in the pool"),
-        (KEPT, run.kept, "kept"),
-        ("dropped", dropped, "dropped"),
-        ("aside", aside, "set aside"),
-    ]
-    signs = ("", "=", "+", "+")
-    sums = "".join(
-        f"{sign and _sign(sign)}"
-        f'<div class="sum {name}"><b data-count="{name or "pool"}">{n:,}</b><span>{words}</span></div>'
-        for sign, (name, n, words) in zip(signs, numbers, strict=True)
-    )
     copies = run.tallies[DECISIONS]["copies"]
     repeated = f" · {copies:,} with repeats" if copies != run.kept else ""
     facts = f"{len(run.shards):,} shards · seed {run.config.seed}{repeated}"
-    whole = run.samples or 1
-    shares = bar([(KEPT, run.kept / whole), ("dropped", dropped / whole), ("aside", aside / whole)])
-    name = escape(shown(run.config.name, 80))
-    return (
-        f'<header><p class="kicker">curate report</p><h1><bdi>{name}</bdi></h1><div class="sums">{sums}</div>'
-        f'<div class="whole">{shares}</div><p class="quiet">{facts}</p></header>'
-    )
+    return header(run.config.name, sums_of(run), facts)
 
 
-def _sign(sign: str) -> str:
-    return f'<span class="sign" aria-hidden="true">{sign}</span>'
-
-
-def _funnel(run: Finished) -> str:
-    rows = [_funnel_row("in the pool", run.samples, run.samples, run.samples, "stage")]
-    left = run.samples
-    for stage in run.stages:
-        tally = run.tallies[stage.name]
-        losses = [("aside", *each) for each in tally["set_aside"].items()]
-        losses += [("dropped", *each) for each in tally["dropped"].items()]
-        for kind, reason, n in sorted(losses, key=lambda loss: (loss[0], -loss[2])):
-            link = f"#find?stage={stage.name}&reason={reason}" if kind == "dropped" else "#set-aside"
-            name = f'<a href="{escape(link)}">{escape(reason.replace("_", " "))}</a>'
-            rows.append(_funnel_row(name, n, left, run.samples, kind, f"{stage.name}.{reason}"))
-            left -= n
-        if losses:
-            rows.append(_funnel_row(f"after {escape(stage.name)}", left, left, run.samples, "stage"))
-    rows.append(_funnel_row("kept", run.kept, run.kept, run.samples, "last"))
-    names = ("stage and reason", "samples", "share")
-    head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "<td></td></tr>"
-    return f'<table class="funnel"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
-
-
-def _funnel_row(name: str, n: int, left: int, pool: int, kind: str, count: str = "") -> str:
-    """Return a row; a loss is drawn at the end of what was left before it."""
-    whole = pool or 1
-    shares = [("faint", (left - n) / whole), (kind, n / whole)] if kind in ("aside", "dropped") else []
-    shares = shares or [(KEPT, n / whole)]
-    mark = f' data-count="{escape(count)}"' if count else ""
-    return (
-        f'<tr class="{kind}"><th scope="row">{name}</th><td{mark}>{n:,}</td><td>{n / whole:.1%}</td>'
-        f"<td>{bar(shares)}</td></tr>"
-    )
+def _link(stage: str, reason: str, kind: str) -> str:
+    return f"#find?stage={stage}&reason={reason}" if kind == "dropped" else "#set-aside"
 
 
 def _find(run: Finished, findings: Findings, samples: Samples) -> str:

@@ -36,13 +36,13 @@ def thumbnails(url: str, ranges: Mapping[int, tuple[int, int]], max_pixels: int)
     return {row: base64.b64encode(data).decode() for row, data in small.items() if data is not None}
 
 
-def thumbnail(data: bytes, max_pixels: int) -> bytes | None:
-    """Return an image as a WebP of at most `SIDE` pixels a side; None where it can't be decoded."""
+def thumbnail(data: bytes, max_pixels: int, side: int = SIDE, quality: int = _QUALITY) -> bytes | None:
+    """Return an image as a WebP of at most `side` pixels a side; None where it can't be decoded."""
     try:
-        picture = Image.fromarray(decode_rgb(data, max_pixels=max_pixels, min_side=SIDE))
+        picture = Image.fromarray(decode_rgb(data, max_pixels=max_pixels, min_side=side))
     except (ImageProblem, ValueError):
         return None
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
     sink = io.BytesIO()
-    picture.save(sink, "WEBP", quality=_QUALITY, method=2)
+    picture.save(sink, "WEBP", quality=quality, method=2)
     return sink.getvalue()
