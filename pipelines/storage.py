@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -13,21 +14,27 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import ConfigError
+from pipelines import object_store
+from pipelines.errors import ConfigError, StoppedError
 
 COPY_BYTES = 8 << 20
 _PARTIAL = ".curate-partial"
+_HINTS = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.EROFS: "make it writable"}
 _WASTE = 4  # times as much as is wanted may be fetched to save requests
 
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a path or URL, and the path inside it."""
     if "::" in url:  # fsspec would open the second by what the first names, which some ways run templates in
-        raise ConfigError(f"{url}: chained addresses (a::b) are not read here; name the file or folder itself")
-    fs, path = fsspec.url_to_fs(url)
-    return fs, cast(str, path)
+        raise ConfigError(
+            f"{url}: chained addresses (a::b) are not read here; name the file or folder itself"
+        )
+    object_store.refuse_credentials(url)
+    fs, path = fsspec.url_to_fs(url, **object_store.options(url))
+    return object_store.opened(fs, url), cast(str, path)
 
 
 def is_local(url: str) -> bool:
@@ -39,6 +46,7 @@ def resolve(path: str, base: str | Path) -> str:
     """Return `path` as a URL or an absolute local path; a relative one starts at `base`."""
     path = path.removeprefix("file://")
     if "://" in path:
+        object_store.refuse_credentials(path)
         return path
     return os.path.normpath(Path(base).absolute() / Path(path).expanduser())
 
@@ -83,7 +91,7 @@ class Folder:
         with tempfile.NamedTemporaryFile() as whole:
             yield whole
             whole.flush()
-            fs.put_file(whole.name, path)
+            fs.put_file(whole.name, path, **object_store.put_options(self.url))
 
     def put_copy(self, name: str, source: str) -> None:
         """Let a file appear that holds the bytes of another, by a link or the store's own copy if it can be.
@@ -152,8 +160,28 @@ def _partial(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in _HINTS and error.filename is None:  # a write does not say of which file it is
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)  # there after an error, and where both names are one file already
+
+
+@contextlib.contextmanager
+def stop_when_files_fail() -> Iterator[None]:
+    """Raise `StoppedError` with what to do when a disk or a store fails inside the block."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError | EOFError | pa.ArrowException) and not (
+            object_store.is_store_error(error)
+        ):
+            raise
+        hint = _HINTS.get(getattr(error, "errno", None) or 0, "put it right")
+        raise StoppedError(
+            f"{type(error).__name__}: {error}; {hint} and run again to go on from here"
+        ) from error
 
 
 class RangeReader:

@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from curate import run
+from pipelines import object_store
+from pipelines.errors import StoppedError
 from pipelines.output.rollback import roll_back, verify
 from pipelines.storage import Folder
-from tests.pools import config, result_bytes, write_raw_pool
-
-pytest.importorskip("moto", reason="moto is in the extra dev")
-s3fs = pytest.importorskip("s3fs", reason="s3fs is in the extra s3")
-
-
-class Faults:
-    """Passes requests on to a WSGI application; every so many of them are answered with a status 500."""
-
-    def __init__(self, application: Any) -> None:
-        self._application = application
-        self._lock = threading.Lock()
-        self.every = self.requests = self.failed = 0
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        with self._lock:
-            self.requests += 1
-            fail = bool(self.every) and self.requests % self.every == 0
-            self.failed += fail
-        if not fail:
-            return self._application(environ, start_response)
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start_response("500 Internal Server Error", [("Content-Length", "0")])
-        return [b""]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Faults]]:
-    """Return the address of an S3 server on loopback, and what makes it fail."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    faults = Faults(DomainDispatcherApplication(create_backend_app))
-    serving = make_server("127.0.0.1", 0, faults, threaded=True)
-    thread = threading.Thread(target=serving.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{serving.server_port}", faults
-    serving.shutdown()
-    thread.join()
-
-
-@pytest.fixture
-def bucket(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Folder]:
-    """Return a bucket with a raw pool; address and credentials come from the environment alone."""
-    address, faults = server
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16]
-    s3fs.S3FileSystem().mkdir(name)
-    found = Folder(f"s3://{name}")
-    for path in write_raw_pool(tmp_path / "pool", n_shards=3).glob("*.tar"):
-        found.write(f"pool/{path.name}", path.read_bytes())
-    yield found
-    faults.every = 0
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-def on(bucket: Folder, **changes: Any) -> dict[str, Any]:
-    output = {"shards": bucket.path("out"), "samples_per_shard": 10, "subset": bucket.path("out/subset.npy")}
-    place = {"run": bucket.path("run"), "output": output}
-    return config(bucket.path("pool"), Path("unused"), **{**place, **changes})
-
-
-def hashes(folder: Folder) -> dict[str, str]:
-    return {n: hashlib.sha256(folder.read(n)).hexdigest() for n in folder.files() if n[0] != "."}
+from tests.pools import config, result_bytes
+from tests.stores import Faults, Request, hashes, on
 
 
 @pytest.mark.slow
@@ -106,3 +39,152 @@ def test_versions_on_s3_are_checked_and_brought_back(bucket: Folder) -> None:
     roll_back(bucket / "run", bucket / "out", None, 2)
     assert hashes(bucket / "out") == first
     assert verify(bucket / "out")[1] == []
+
+
+class SomeReads:
+    """Lets some reads of large bodies go wrong in one way; every retry goes well."""
+
+    def __init__(self, how: str, every: int) -> None:
+        self._how, self._every = how, every
+        self._seen = 0
+
+    def __call__(self, request: Request) -> str | None:
+        if request["REQUEST_METHOD"] != "GET" or not request["PATH_INFO"].endswith((".tar", ".parquet")):
+            return None
+        self._seen += 1
+        return self._how if self._seen % self._every == 0 else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "every"), [("cut", 4), ("hang", 20)])
+def test_reads_that_break_off_or_hang_are_tried_again(
+    bucket: Folder,
+    server: tuple[str, Faults],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    every: int,
+) -> None:
+    monkeypatch.setenv(object_store.TIMEOUT_VARIABLE, "1")
+    faults = server[1]
+    faults.release.clear()
+    faults.how, failed = SomeReads(how, every), faults.failed
+    run(on(bucket))
+    assert faults.failed > failed
+    faults.clear()
+    run(config(tmp_path / "pool", tmp_path))
+    assert hashes(bucket / "out") == result_bytes(tmp_path)["output"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["500", "cut", "hang"])
+def test_a_store_that_stays_broken_ends_in_a_message_and_the_run_goes_on_later(
+    bucket: Folder, server: tuple[str, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv(object_store.TIMEOUT_VARIABLE, "1")
+    monkeypatch.setenv(object_store.ATTEMPTS_VARIABLE, "2")
+    faults = server[1]
+    faults.release.clear()
+    faults.how = lambda request: how if "pool/00001.tar" in request["PATH_INFO"] else None
+    faults.requests = 0
+    with pytest.raises(StoppedError, match="run again to go on from here"):
+        run(on(bucket))
+    assert faults.failed <= 2**3 * 3  # bounded: two layers, one of them inside the other for reads
+    assert not (bucket / "out").exists("MANIFEST.json")
+    faults.clear()
+    done: dict[str, int] = {}
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "stage":
+            done[event["stage"]] = event["done"]
+
+    run(on(bucket), on_event=listen)
+    assert done["ingest"] >= 1  # what was done is not done again
+    run(config(tmp_path / "pool", tmp_path))
+    assert hashes(bucket / "out") == result_bytes(tmp_path)["output"]
+
+
+@pytest.mark.slow
+def test_a_shard_that_changes_in_the_store_stops_the_run(bucket: Folder) -> None:
+    def change(event: dict[str, Any]) -> None:
+        if (event["event"], event.get("stage")) == ("stage_done", "ingest"):
+            import s3fs
+
+            # As another process does it: not through what this one remembers of the bucket.
+            other = s3fs.S3FileSystem(skip_instance_cache=True)
+            other.pipe_file(bucket.path("pool/00001.tar"), whole[:-5120])
+
+    whole = bucket.read("pool/00001.tar")
+    with pytest.raises(StoppedError, match=r"00001\.tar changed during the run"):
+        run(on(bucket), on_event=change)
+
+
+@pytest.mark.slow
+def test_shards_that_another_process_adds_are_seen(bucket: Folder) -> None:
+    import s3fs
+
+    first = run(on(bucket))
+    other = s3fs.S3FileSystem(skip_instance_cache=True)
+    other.pipe_file(bucket.path("pool/00007.tar"), bucket.read("pool/00001.tar"))
+    assert run(on(bucket)).samples > first.samples
+
+
+@pytest.mark.slow
+def test_more_files_than_one_answer_lists_are_all_listed(bucket: Folder) -> None:
+    import s3fs
+
+    fs = s3fs.S3FileSystem()
+    names = {f"{number:05d}.txt" for number in range(1100)}
+    fs.pipe({bucket.path(f"many/{name}"): b"x" for name in names})
+    assert set((bucket / "many").files()) == names
+    assert (bucket / "many").files()[-1] == "01099.txt"
+
+
+LARGE = bytes(range(256)) * (11 << 12)  # 11 MiB
+
+
+def uploads(bucket: Folder) -> list[Any]:
+    import s3fs
+
+    return list(s3fs.S3FileSystem().list_multipart_uploads(bucket.url.removeprefix("s3://")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [None, 1, 3])
+def test_a_large_file_goes_in_parts_and_appears_whole_or_not_at_all(
+    bucket: Folder, server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    monkeypatch.setattr(object_store, "PART_BYTES", 5 << 20)
+    monkeypatch.setenv(object_store.ATTEMPTS_VARIABLE, "1")
+    parts: list[str] = []
+
+    def fail_part(request: Request) -> str | None:
+        query = request["QUERY_STRING"]
+        if "partNumber=" not in query:
+            return None
+        parts.append(query)
+        return "500" if f"partNumber={number}&" in query + "&" else None
+
+    server[1].how = fail_part
+    if number is None:
+        bucket.write("large", LARGE)
+        assert len(parts) == 3
+        assert bucket.read("large") == LARGE
+    else:
+        with pytest.raises(OSError):
+            bucket.write("large", LARGE)
+        assert not bucket.exists("large")
+    server[1].clear()
+    assert uploads(bucket) == []
+
+
+def test_a_put_that_fails_leaves_no_object(
+    bucket: Folder, server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(object_store.ATTEMPTS_VARIABLE, "1")
+    server[1].how = lambda request: "500" if request["REQUEST_METHOD"] == "PUT" else None
+    with pytest.raises(OSError):
+        bucket.write("a", b"data")
+    server[1].clear()
+    assert not bucket.exists("a")
+    assert "a" not in bucket.files()
