@@ -28,11 +28,11 @@ _WASTE = 4  # times as much as is wanted may be fetched to save requests
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a path or URL, and the path inside it."""
+    object_store.refuse_credentials(url)  # first: other messages show the address
     if "::" in url:  # fsspec would open the second by what the first names, which some ways run templates in
         raise ConfigError(
             f"{url}: chained addresses (a::b) are not read here; name the file or folder itself"
         )
-    object_store.refuse_credentials(url)
     fs, path = fsspec.url_to_fs(url, **object_store.options(url))
     return object_store.opened(fs, url), cast(str, path)
 
