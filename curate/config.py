@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config import RunConfig, explain
 from pipelines.errors import ConfigError
+from pipelines.object_store import refuse_credentials_in
+from pipelines.plugins.offers import Plugins
 from pipelines.pool.vectors import StoredVectors
 from pipelines.storage import resolve
 from pipelines.user_files import with_absolute_files
@@ -20,7 +22,12 @@ from scoring.encoder_spec import EncoderSpec
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[RunConfig, Path]:
+def load(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    allow_plugin: Collection[str] = (),
+) -> tuple[RunConfig, Path]:
     """Return a checked configuration, and the folder where its relative paths start.
 
     Parameters
@@ -30,13 +37,19 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     overrides
         `a.b=c`: the value is YAML; a list is entered by number, the stages also by name
         (`stages.keep.top=0.2`).
+    allow_plugin
+        The files of `plugins` that may run: code that a configuration names never runs without having been
+        allowed.
 
     Raises
     ------
     ConfigError
         With one line for everything that is wrong.
     """
-    config, base = load_as(RunConfig, source, overrides)
+    content, base, name = _read(source, overrides)
+    plugins = Plugins.named(content.get("plugins"), base, allow_plugin)
+    config = _checked(RunConfig, content, name, {"plugins": plugins})
+    config = config.model_copy(update={"plugins": plugins.noted(config.stages)})
     return _with_paths_from(config, base), base
 
 
@@ -44,17 +57,31 @@ def load_as(
     model: type[Model], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> tuple[Model, Path]:
     """Return any kind of configuration, checked, and the folder where its relative paths start."""
-    content, base, name = _read(source)
-    for override in overrides:
-        _override(content, override)
+    content, base, name = _read(source, overrides)
+    return _checked(model, content, name), base
+
+
+def _checked(
+    model: type[Model], content: dict[str, Any], name: str, context: dict[str, Any] | None = None
+) -> Model:
     try:
-        return model.model_validate(content), base
+        return model.model_validate(content, context=context)
     except ValidationError as error:
         lines = explain(error, model)
         raise ConfigError("\n  ".join([f"{name} is not a configuration that can run:", *lines])) from None
 
 
-def _read(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], Path, str]:
+def _read(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[dict[str, Any], Path, str]:
+    content, base, name = _content(source)
+    for override in overrides:
+        _override(content, override)
+    refuse_credentials_in(content)
+    return content, base, name
+
+
+def _content(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], Path, str]:
     if isinstance(source, Mapping):
         return copy.deepcopy(dict(source)), Path.cwd(), "the configuration"
     path = Path(source)

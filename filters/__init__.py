@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from filters.base import Decision, Filter, PoolFilter, Rule
     from filters.baselines import Baseline
     from filters.fusion import M_FLYT, fuse, min_max, rank, z_score
     from filters.keep import Keep
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Baseline": "baselines",
+    "Decision": "base",
+    "Filter": "base",
     "Keep": "keep",
     "M_FLYT": "fusion",
+    "PoolFilter": "base",
+    "Rule": "base",
     "Rules": "rules",
     "Select": "select",
     "fuse": "fusion",
@@ -35,7 +40,11 @@ _HOMES = {
 __all__ = [
     "M_FLYT",
     "Baseline",
+    "Decision",
+    "Filter",
     "Keep",
+    "PoolFilter",
+    "Rule",
     "Rules",
     "Select",
     "fuse",

@@ -110,3 +110,35 @@ def drop_first_reason(reasons: list[tuple[str, NDArray[np.bool_]]], n_rows: int)
     names = pa.array([name for name, _ in reasons], pa.string())
     reason = names.take(pa.array(codes, mask=codes < 0))
     return Decision((codes < 0).astype(np.int32), reason)
+
+
+class Rule(Filter):
+    """A filter that says yes or no to every sample, from the columns that it `needs`."""
+
+    needs: ClassVar[tuple[str, ...]]
+    reason: ClassVar[str] = "no"  # under which samples are dropped
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it needs."""
+        return self.needs
+
+    @abstractmethod
+    def keep(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Return, for each row of a table with the columns it needs, whether the sample stays."""
+
+    def decide(self, table: pa.Table, state: Any) -> Decision:
+        """Drop what the rule says no to.
+
+        Raises
+        ------
+        ValueError
+            When it says something else than yes or no to each row.
+        """
+        stays = np.asarray(self.keep(table))
+        if stays.dtype != bool or stays.shape != (len(table),):
+            raise ValueError(
+                f"keep should return True or False for each of {len(table)} rows, and returned "
+                f"{stays.dtype} of shape {stays.shape}"
+            )
+        return drop_first_reason([(self.reason, ~stays)], len(table))

@@ -16,6 +16,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -31,7 +32,10 @@ from filters.rules import Rules
 from filters.select import Select
 from filters.soft_cap_sampling import SoftCap
 from pipelines.engine import EngineConfig
+from pipelines.errors import ConfigError
 from pipelines.output.subset import SubsetConfig
+from pipelines.plugins.offers import PluginFile, Plugins
+from pipelines.plugins.use import PluginUse, Sort
 from pipelines.pool.config import PoolConfig
 from pipelines.pool.vectors import StoredVectors
 from pipelines.score_config import SCORES, ScoreConfig
@@ -115,6 +119,9 @@ class RunConfig(_Strict):
     encoders: dict[EncoderName, AnyEncoder] = Field(
         default_factory=dict, description="further encoders, which stages ask for by these names"
     )
+    plugins: list[PluginFile] = Field(
+        default_factory=list, description="Python files with stages and scores of your own, docs/plugins.md"
+    )
     stages: list[dict[str, SerializeAsAny[BaseModel]]] = Field(
         description="in order, each on the survivors of the one before"
     )
@@ -131,13 +138,17 @@ class RunConfig(_Strict):
 
     @field_validator("stages", mode="before")
     @classmethod
-    def _parse_stages(cls, stages: Any) -> Any:
+    def _parse_stages(cls, stages: Any, info: ValidationInfo) -> Any:
         if not isinstance(stages, list):
             raise ValueError("should be a list, each entry a stage such as `- keep: {by: clip, top: 0.3}`")
-        return [_parse_stage(number, entry) for number, entry in enumerate(stages, 1)]
+        plugins = (info.context or {}).get("plugins") or Plugins()
+        for offer in plugins.offers:
+            if offer.kind in (STAGES if offer.sort == "filter" else SCORES):
+                raise ValueError(f"plugins: {offer.code.name}: curate has a {offer.kind!r} of its own")
+        return [_parse_stage(number, entry, plugins) for number, entry in enumerate(stages, 1)]
 
 
-def _parse_stage(number: int, entry: Any) -> dict[str, BaseModel]:
+def _parse_stage(number: int, entry: Any, plugins: Plugins) -> dict[str, BaseModel]:
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -145,25 +156,54 @@ def _parse_stage(number: int, entry: Any) -> dict[str, BaseModel]:
     kind, parameters = next(iter(entry.items()))
     if isinstance(parameters, BaseModel):
         return entry
-    if kind not in STAGES:
-        raise ValueError(f"stage {number}: there is no stage {kind!r}; there are {', '.join(STAGES)}")
-    model = STAGES[kind]
-    if model is ScoreConfig:
-        parameters = {"name": parameters} if isinstance(parameters, str) else parameters
-        model = _score(number, parameters)
-    try:
-        return {kind: model.model_validate({} if parameters is None else parameters)}
-    except ValidationError as error:
-        problems = "; ".join(explain(error, model))
-        raise ValueError(f"stage {number} ({kind}): {problems}") from None
+    parameters = {} if parameters is None else parameters
+    if kind == "score":
+        named = {"name": parameters} if isinstance(parameters, str) else parameters
+        return {kind: _score(number, named, plugins)}
+    if kind in STAGES:
+        return {kind: _checked(STAGES[kind], parameters, f"stage {number} ({kind})")}
+    found = _plugged(number, "filter", kind, parameters, plugins)
+    if found is None:
+        there = ", ".join([*STAGES, *plugins.kinds("filter")])
+        raise ValueError(f"stage {number}: there is no stage {kind!r}; there are {there}")
+    return {kind: found}
 
 
-def _score(number: int, parameters: Any) -> type[BaseModel]:
+def _score(number: int, parameters: Any, plugins: Plugins) -> BaseModel:
     given = parameters if isinstance(parameters, dict) else {}
     name = given.get("name", "columns" if "from" in given else None)
-    if name not in SCORES:
-        raise ValueError(f"stage {number} (score): there is no score {name!r}; there are {', '.join(SCORES)}")
-    return SCORES[name]
+    if name in SCORES:
+        return _checked(SCORES[name], parameters, f"stage {number} (score)")
+    found = _plugged(number, "scorer", str(name), given, plugins)
+    if found is None:
+        there = ", ".join([*SCORES, *plugins.kinds("scorer")])
+        raise ValueError(f"stage {number} (score): there is no score {name!r}; there are {there}")
+    return found
+
+
+def _plugged(number: int, sort: Sort, kind: str, given: Any, plugins: Plugins) -> PluginUse | None:
+    """Return a stage that a plugin does, None when no plugin is called so."""
+    where = f"stage {number} ({kind})"
+    offer = plugins.find(sort, kind)
+    if offer is None:
+        return plugins.known(number, sort, kind, given)
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"{where}: its parameters should be keys and values, such as {{a: 1}}, not {given!r}"
+        )
+    try:
+        return offer.use(given, plugins.base)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {'; '.join(explain(error, offer.model))}") from None
+    except (ValueError, ConfigError) as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _checked(model: type[BaseModel], parameters: Any, where: str) -> BaseModel:
+    try:
+        return model.model_validate(parameters)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {'; '.join(explain(error, model))}") from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -19,6 +19,7 @@ from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.output.subset import SubsetConfig
+from pipelines.plugins.use import PluginUse
 from pipelines.pool.tables import layout_of
 from pipelines.pool.vectors import StoredVectors
 from pipelines.score_config import FileScores, NormSim, SClipLoss, Similarity
@@ -32,6 +33,7 @@ from pipelines.stages.filter import plan_filter, plan_seeded_filter
 from pipelines.stages.fuse import plan_fuse
 from pipelines.stages.ingest import SAMPLE_COLUMNS, Ingest
 from pipelines.stages.ingest_table import IngestTable
+from pipelines.stages.plugin import plan_plugin
 from pipelines.stages.prune import plan_prune
 from pipelines.stages.repeats import plan_repeats
 from pipelines.stages.s_clip_loss import plan_s_clip_loss
@@ -52,6 +54,7 @@ PLANNERS: Mapping[type[BaseModel], Callable[[Plan, Any, str], None]] = {
     Repeats: plan_repeats,
     Clusters: plan_cluster,
     Prune: plan_prune,
+    PluginUse: plan_plugin,
 }
 """How each kind of stage is added to a plan, by its parameters' class; every other kind is a filter."""
 

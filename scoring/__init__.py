@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring.contrast import equal_batches, s_clip_loss
+    from scoring.scorer import Scorer
     from scoring.similarity import clip_score
     from scoring.target import norm_sim, norm_sim_dynamic
 
-__all__ = ["clip_score", "equal_batches", "norm_sim", "norm_sim_dynamic", "s_clip_loss"]
+__all__ = ["Scorer", "clip_score", "equal_batches", "norm_sim", "norm_sim_dynamic", "s_clip_loss"]
 
 _HOMES = {
+    "Scorer": "scoring.scorer",
     "clip_score": "scoring.similarity",
     "equal_batches": "scoring.contrast",
     "norm_sim": "scoring.target",
