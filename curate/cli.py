@@ -47,6 +47,7 @@ _GROUPS = {
     "clusters": "Concept clusters: what a pruning kept of each, and why.",
     "duplicates": "Semantic duplicates: what each threshold would keep.",
     "dfn": "Filter networks: small CLIPs whose similarity decides what a big model trains on.",
+    "schedule": "Schedules: runs by the clock, which take what is new.",
     "scaling": "Scaling laws: which pool for which budget, from your own training runs.",
 }
 for _name, _help in _GROUPS.items():

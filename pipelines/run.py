@@ -16,6 +16,8 @@ from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
 from pipelines.engine import Engine, refuse_unlisted
 from pipelines.errors import StoppedError
+from pipelines.finished import FINISHED as FINISHED
+from pipelines.finished import note_finished, seen
 from pipelines.lock import own
 from pipelines.output import publish
 from pipelines.output.versions import publish as publish_version
@@ -29,8 +31,6 @@ from pipelines.stages.embed import Embed
 from pipelines.stages.file_scores import FileScoresStage
 from pipelines.storage import Folder, resolve
 from pipelines.user_files import with_file_digests
-
-FINISHED = "state/finished"  # there when all that the run folder says is of one configuration
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def execute(
     started = time.monotonic()
     refuse_unlisted(config.engine, allow_class)
     stages = plan(config, base)
+    found = seen(config, base)  # first: what changes from here on is there for the next run to see
     shards = pool_shards(config, base, stages.stored_vectors)
     run = Folder(resolve(config.run, base))
     output = Folder(resolve(config.output.folder, base))
@@ -99,7 +100,7 @@ def execute(
         except (OSError, EOFError, pa.ArrowException) as error:
             what = f"{type(error).__name__}: {error}"
             raise StoppedError(f"{what}; put it right and run again to go on from here") from error
-        run.write(FINISHED, b"")
+        note_finished(run, output, found)
     result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
     emit({"event": "done", **result.as_dict()})
     return result

@@ -48,6 +48,15 @@ def file_digest(path: str) -> str:
     return _digest(path, facts.st_mtime_ns, facts.st_size)
 
 
+def file_times(path: str) -> list[Any]:
+    """Return a file's name, size in bytes and time of its last change; just the name when it is not there."""
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return [path]
+    return [path, facts.st_size, facts.st_mtime_ns]
+
+
 @functools.lru_cache(maxsize=64)
 def _digest(path: str, mtime: int, size: int) -> str:
     with Path(path).open("rb") as stream:

@@ -1,0 +1,74 @@
+"""What a person sees of schedules and their ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from curate.schedule import records
+from curate.schedule.entry import Entry
+from curate.schedule.records import Tick
+from curate.schedule.times import next_after
+from pipelines.storage import Folder
+
+_TROUBLE = ("failed", "died", "stopped")
+
+
+def described(entry: Entry, now: datetime) -> dict[str, Any]:
+    """Return an entry as JSON values, with when it is due next and what became of its last tick."""
+    ticks = records.read(Folder(entry.run))
+    worked = [tick for tick in ticks if tick.outcome != "skipped"]
+    return {
+        **entry.model_dump(mode="json", exclude={"notify_url"}),
+        "next": next_after(entry.cron, entry.timezone, now).isoformat(),
+        "last": asdict(worked[-1]) if worked else None,
+        "failed": in_a_row(ticks),
+    }
+
+
+def in_a_row(ticks: Sequence[Tick]) -> int:
+    """Return how many of the last ticks failed since one was done."""
+    n = 0
+    for tick in reversed(ticks):
+        if tick.outcome == "done":
+            break
+        n += tick.outcome in _TROUBLE
+    return n
+
+
+def print_entries(
+    console: Console, entries: Sequence[Mapping[str, Any]], *, served: bool, store: str
+) -> None:
+    """Print schedules as a table, with the failures below it."""
+    if not entries:
+        console.print(f"no schedules in {store}", highlight=False, soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("schedule", "cron", "zone", "next", "last tick that had work"):
+        table.add_column(name)
+    for entry in entries:
+        last = said(entry["last"]) if entry["last"] else "none yet"
+        due = datetime.fromisoformat(entry["next"])
+        row = (entry["name"], entry["cron"], entry["timezone"], f"{due:%Y-%m-%d %H:%M}", last)
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for entry in entries:
+        for attempt in (entry["last"] or {}).get("attempts", ()) if entry["failed"] else ():
+            log = f"; {attempt['log']}" if attempt["log"] else ""
+            words = f"  {entry['name']}, {attempt['started'][:19]}: {attempt['message']}{log}"
+            console.print(Text(words, style="red"), soft_wrap=True)
+    if not served:
+        console.print("nobody serves them: curate schedule serve", highlight=False)
+
+
+def said(tick: Mapping[str, Any]) -> str:
+    """Return one line on a tick."""
+    when = (tick["ended"] or tick["started"])[:16].replace("T", " ")
+    tries = f" after {len(tick['attempts'])} failed attempts" if tick["attempts"] else ""
+    return f"{when} {tick['outcome']}{tries}" + (f": {tick['message']}" if tick["message"] else "")
