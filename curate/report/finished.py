@@ -82,7 +82,7 @@ def open_run(run: str) -> Finished:
         raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
     config, _ = load(yaml.safe_load(folder.read("run.yaml")))
     stages = plan(config)
-    shards, in_reach = _shards(config, folder)
+    shards, in_reach = shards_of(config, folder)
     tallies = {stage.name: _tally(folder, stage.name, shards, run) for stage in stages.stages}
     found = Finished(folder, config, stages, shards, tallies, in_reach and config.pool.shards is not None)
     if found.samples != found.kept + found.count("dropped") + found.count("set_aside"):
@@ -93,12 +93,12 @@ def open_run(run: str) -> Finished:
 _AGAIN = "`curate run` does what is missing, and then there is something to report"
 
 
-def _shards(config: RunConfig, folder: Folder) -> tuple[list[Shard], bool]:
+def shards_of(config: RunConfig, folder: Folder) -> tuple[list[Shard], bool]:
     """Return the pool's shards, or their names alone where the pool has gone."""
     try:
         return pool_shards(config), True
     except (ConfigError, OSError):
-        names = [name.removesuffix(".parquet") for name in (folder / DECISIONS).files()]
+        names = [name.removesuffix(".parquet") for name in (folder / "columns/ingest").files()]
         return [Shard(name, "", 0, "") for name in names], False
 
 

@@ -1,0 +1,152 @@
+"""Pages of what a query finds in a whole pool, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.report.axes import Axis, axes_of
+from curate.report.choice import Place
+from curate.view.match import Matcher
+from curate.view.query import NEAR, Query
+from curate.view.standing import Standing
+from pipelines.machine import usable_cpus
+
+PER_PAGE = 48
+SORTED_AT_ONCE = 50 * PER_PAGE  # what is put in order in one walk; a later page walks again, for more
+MOST_SORTED = 100 * SORTED_AT_ONCE  # 240,000: whoever wants more of an order turns it round
+_REMEMBERED = 32  # answers
+_THREADS = min(4, usable_cpus())
+
+Made = TypeVar("Made")
+
+
+class Found(NamedTuple):
+    """How many samples a query finds, those on its page, and how many of them can be leafed through."""
+
+    total: int
+    places: list[Place]
+    within_reach: int
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are."""
+        return max(1, -(-self.within_reach // PER_PAGE))
+
+
+@dataclass
+class _Answer:
+    """What is remembered of a query: counts by shard and, where it sorts, the first so many places."""
+
+    counts: NDArray[np.int64]
+    first: list[Place] | None = None
+
+
+class Search:
+    """Finds samples of a run as it stands; used by several threads."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self._answers: OrderedDict[tuple[Query, int], _Answer] = OrderedDict()
+        self._axes: dict[str, Sequence[Axis]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, query: Query, per_page: int = PER_PAGE) -> Found:
+        """Return a page of what a query finds."""
+        with self._lock:
+            matcher = self._matcher(query)
+            first = (query.page - 1) * per_page
+            if not query.sort:
+                return self._in_order_of_the_pool(matcher, first, per_page)
+            wanted = min(MOST_SORTED, -(-(first + per_page) // SORTED_AT_ONCE) * SORTED_AT_ONCE)
+            answer = self._answer(query, wanted, lambda: _sorted(matcher, self._shards(), wanted))
+            total = int(answer.counts.sum())
+            assert answer.first is not None
+            return Found(total, answer.first[first : first + per_page], min(total, MOST_SORTED))
+
+    def axes(self, stage: str) -> Sequence[Axis]:
+        """Return the numbers that a stage decided by; none while it is not through with all shards."""
+        with self._lock:
+            return self._axes_of(stage)
+
+    def _axes_of(self, stage: str) -> Sequence[Axis]:
+        if stage not in self._axes:
+            one = next(each for each in self.standing.run.stages if each.name == stage)
+            self._axes[stage] = axes_of(self.standing.run, one) if self.standing.complete(stage) else []
+        return self._axes[stage]
+
+    def _matcher(self, query: Query) -> Matcher:
+        return Matcher(self.standing, query, self._axes_of(query.stage) if query.sort == NEAR else ())
+
+    def _shards(self) -> range:
+        return range(len(self.standing.run.shards))
+
+    def _answer(self, query: Query, wanted: int, make: Callable[[], _Answer]) -> _Answer:
+        key = (query.but(), wanted)
+        if key not in self._answers:
+            self._answers[key] = make()
+        self._answers.move_to_end(key)
+        while len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
+        return self._answers[key]
+
+    def _in_order_of_the_pool(self, matcher: Matcher, first: int, most: int) -> Found:
+        counts = self._answer(matcher.query, 0, lambda: _Answer(_counts(matcher, self._shards()))).counts
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if len(ends) else 0
+        places: list[Place] = []
+        shard = int(np.searchsorted(ends, first, side="right"))
+        while len(places) < most and shard < len(ends):
+            skip = max(0, first - int(ends[shard] - counts[shard]))
+            if counts[shard]:
+                rows = matcher.rows(shard)[skip : skip + most - len(places)]
+                places += [Place(shard, row) for row in rows.tolist()]
+            shard += 1
+        return Found(total, places, total)
+
+
+def _counts(matcher: Matcher, shards: Sequence[int]) -> NDArray[np.int64]:
+    counts = np.array([matcher.count(shard) for shard in shards], np.int64)
+    if not matcher.query.only_fate:
+        some = np.flatnonzero(counts).tolist()
+        for shard, n in zip(some, _on_threads(lambda shard: len(matcher.rows(shard)), some), strict=True):
+            counts[shard] = n
+    return counts
+
+
+def _sorted(matcher: Matcher, shards: Sequence[int], most: int) -> _Answer:
+    """Return the first so many places of all that is found; equal ones come as in the pool."""
+
+    def look(shard: int) -> tuple[int, NDArray[Any]]:
+        rows = matcher.rows(shard)
+        new = np.empty(len(rows), _KIND)
+        new["value"], new["shard"], new["row"] = matcher.order(shard, rows), shard, rows
+        return len(rows), _first(new, most)
+
+    counts, best = np.zeros(len(shards), np.int64), np.empty(0, _KIND)
+    some = [shard for shard in shards if matcher.count(shard)]
+    for shard, (n, new) in zip(some, _on_threads(look, some), strict=True):
+        counts[shard] = n
+        best = _first(np.concatenate([best, new]), most)
+    return _Answer(counts, [Place(int(each["shard"]), int(each["row"])) for each in best])
+
+
+_KIND = [("value", "f8"), ("shard", "i4"), ("row", "i4")]
+
+
+def _first(found: NDArray[Any], most: int) -> NDArray[Any]:
+    return found[np.lexsort((found["row"], found["shard"], found["value"]))[:most]]
+
+
+def _on_threads(work: Callable[[int], Made], shards: Sequence[int]) -> Iterator[Made]:
+    """Yield what comes of each shard, in order, a few of them at a time."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(shards), 4 * _THREADS):
+            yield from pool.map(work, shards[start : start + 4 * _THREADS])
