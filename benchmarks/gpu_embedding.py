@@ -9,29 +9,27 @@ Needs a CUDA device. clip-retrieval is measured too where it is installed, with 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.decoders import Cores, decoding, places_of
 from benchmarks.pools import write_pool
 from pipelines.config import RunConfig
 from pipelines.pool.samples import read_whole
 from pipelines.run import execute
-from pipelines.storage import read_ranges
-from scoring.decode_pool import DecodePool
 from scoring.encoder import Encoder, usable_cores
 from scoring.encoder_spec import EncoderSpec
-from scoring.images import MAX_PIXELS
 from scoring.model_loading import new_model
 
 _BARE_SECONDS = 5.0
@@ -81,27 +79,6 @@ def copies(encoder: Encoder) -> float:
     return host.nbytes / 1e9 * _rate(lambda: model._arrived.copy_(host, non_blocking=True), model._copying)
 
 
-def places(shards: list[Path]) -> Iterator[tuple[str, list[tuple[tuple[int, int], str]]]]:
-    """Yield every shard's url with the place and the caption of its samples."""
-    for path in shards:
-        yield str(path), [((image.offset, image.size), text) for _, image, text in read_whole(str(path))]
-
-
-def decoding(encoder: Encoder, shards: list[Path], processes: int) -> float:
-    """Return samples a second that processes decode, with no model behind them."""
-    layout = encoder._gpu[0]._layout
-    pool = DecodePool(encoder._transform, encoder._tokenizer, layout, processes=processes)
-    try:
-        found = list(places(shards[: max(2, len(shards) * processes // usable_cores() // 2)]))
-        _draw(pool, *found[0])
-        started = time.perf_counter()
-        for url, pairs in found:
-            _draw(pool, url, pairs)
-        return sum(len(pairs) for _, pairs in found) / (time.perf_counter() - started)
-    finally:
-        pool.close()
-
-
 def nvjpeg(shards: list[Path], n: int = 2048) -> float | None:
     """Return JPEGs a second that the GPU's own decoder reads, in batches of 256; None where it has none."""
     from torchvision.io import decode_jpeg
@@ -121,13 +98,11 @@ def nvjpeg(shards: list[Path], n: int = 2048) -> float | None:
     return len(images) / (time.perf_counter() - started)
 
 
-def _draw(pool: DecodePool, url: str, pairs: list[Any]) -> None:
-    for batch in pool.batches(pairs, partial(read_ranges, url), MAX_PIXELS):
-        pool.release(batch.slot)
-
-
 def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> dict[str, float]:
-    """Run `score: clip` over the pool; return samples a second of the embedding stage, whole and steady."""
+    """Run `score: clip` over the pool; return samples a second of the embedding stage, whole and steady.
+
+    With what the cores did in the steady part.
+    """
     config = {
         "name": "gpu",
         "pool": {"shards": str(pool), "verify": "header"},
@@ -143,11 +118,13 @@ def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> di
         "output": {"shards": str(home / "out")},
     }
     shards: list[tuple[float, int]] = []
+    busy: list[Cores] = []
     done: dict[str, Any] = {}
 
     def note(event: dict[str, Any]) -> None:
         if event["event"] == "shard" and event["stage"] == "embed":
             shards.append((time.perf_counter(), event["samples"]))
+            busy.append(Cores())
         if event["event"] == "stage_done":
             done[event["stage"]] = event
 
@@ -156,30 +133,27 @@ def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> di
     steady = sum(n for _, n in shards[head:]) / (shards[-1][0] - shards[head - 1][0])
     whole = done["embed"]["samples"] / done["embed"]["seconds"]
     print(json.dumps({stage: event["seconds"] for stage, event in done.items()}))
-    return {"steady": steady, "whole": whole}
+    return {"steady": steady, "whole": whole, **busy[head - 1].until(busy[-1].since)}
 
 
 def clip_retrieval(encoder: Encoder, shards: list[Path], batch_size: int, home: Path) -> float | None:
     """Return samples a second of clip-retrieval's reader, mapper and writer, after its first batches."""
-    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     loader = types.ModuleType("all_clip")
     model = types.SimpleNamespace(
         encode_image=lambda x: encoder._model.encode_image(x.to(torch.bfloat16)).float(),
         encode_text=lambda x: encoder._model.encode_text(x).float(),
     )
-    transform = open_clip.image_transform_v2(
-        open_clip.transform.PreprocessCfg(**encoder._model.visual.preprocess_cfg), is_train=False
-    )
+    transform = image_transform_v2(PreprocessCfg(**encoder._model.visual.preprocess_cfg), is_train=False)
     loader.load_clip = lambda **_: (model, transform, encoder._tokenizer.wrapped)  # type: ignore[attr-defined]
-    sys.modules["all_clip"] = loader
-    try:
-        from clip_retrieval.clip_inference.mapper import ClipMapper
-        from clip_retrieval.clip_inference.reader import WebdatasetReader
-        from clip_retrieval.clip_inference.writer import NumpyWriter
-    except ImportError as error:
-        print(f"clip-retrieval is not here: {error}")
+    if not _without_its_servers("clip_retrieval", all_clip=loader):
+        print("clip-retrieval is not here")
         return None
+    from clip_retrieval.clip_inference.mapper import ClipMapper
+    from clip_retrieval.clip_inference.reader import WebdatasetReader
+    from clip_retrieval.clip_inference.writer import NumpyWriter
+
     reader = WebdatasetReader(
         lambda urls: urls, transform, encoder._tokenizer.wrapped, [str(path) for path in shards],
         batch_size, usable_cores(),
@@ -191,8 +165,25 @@ def clip_retrieval(encoder: Encoder, shards: list[Path], batch_size: int, home: 
         writer(mapper(batch))
         times.append((time.perf_counter(), len(batch["image_filename"])))
     writer.flush()
-    head = max(1, len(times) // 5)
+    head = min(usable_cores(), len(times) // 2)  # every process has made one
     return sum(n for _, n in times[head:]) / (times[-1][0] - times[head - 1][0])
+
+
+def _without_its_servers(package: str, **given: types.ModuleType) -> bool:
+    """Let the inference of clip-retrieval be imported alone, with a loader of models; False: it isn't here.
+
+    The package itself imports a web server, a logging service and a multilingual model, none of them used.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return False
+    multilingual = types.ModuleType("sentence_transformers")
+    multilingual.SentenceTransformer = None  # type: ignore[attr-defined]
+    sys.modules |= {**given, "sentence_transformers": multilingual}
+    for name, folder in ((package, ""), (f"{package}.clip_inference", "clip_inference")):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(Path(found.submodule_search_locations[0], folder))]
+    return True
 
 
 def main() -> None:
@@ -202,10 +193,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--side", type=int, default=384, help="pixels of the JPEGs' sides")
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement of the decoders")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        pool = write_pool(home / "pool", args.samples // 3000, 3000, args.side)
+        cores = usable_cores()
+        # clip-retrieval gives its processes whole shards
+        pool = write_pool(home / "pool", cores, args.samples // cores, args.side)
         shards = sorted(pool.glob("*.tar"))
         path = weights(args.model, home)
         spec = EncoderSpec(
@@ -216,21 +210,22 @@ def main() -> None:
             device="cuda",
         )
         encoder = Encoder.load(spec)
-        cores = usable_cores()
         found: dict[str, Any] = {"model": args.model, "batch": args.batch_size}
 
         def say(**rates: Any) -> None:
-            found.update({name: round(r, 3) if isinstance(r, float) else r for name, r in rates.items()})
+            found.update(rates)
             print(json.dumps(found), flush=True)
 
         say(jpeg_kB=sum(shard.stat().st_size for shard in shards) / args.samples / 1000)
         say(bare_graph=bare(encoder), bare_eager=eager(encoder), copy_GB_s=copies(encoder))
-        say(decode_1=decoding(encoder, shards, 1))
-        say(**{f"decode_{cores}": decoding(encoder, shards, cores)}, nvjpeg=nvjpeg(shards))
-        say(**{f"pipeline_{name}": rate for name, rate in pipeline(args, pool, path, home).items()})
+        places = places_of(shards)
+        say(decode_1=decoding(encoder, places, 1, args.seconds))
+        say(decode_half=decoding(encoder, places, cores // 2, args.seconds))
+        say(decode_all=decoding(encoder, places, cores, args.seconds), nvjpeg=nvjpeg(shards))
+        say(pipeline=pipeline(args, pool, path, home))
         say(clip_retrieval=clip_retrieval(encoder, shards, args.batch_size, home))
-        limit = min(found["bare_graph"], found[f"decode_{cores}"])
-        steady = found["pipeline_steady"]
+        limit = min(found["bare_graph"], found["decode_all"]["rate"])
+        steady = found["pipeline"]["steady"]
         say(of_bare=steady / found["bare_graph"], of_limit=steady / limit)
 
 

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from pipelines.output.subset import halves, weights_of
 from pipelines.pool.samples import read_annotated, read_whole, uid_of
 from pipelines.pool.shards import Shard
-from pipelines.storage import COPY_BYTES, RangeReader, open_stream
+from pipelines.storage import COPY_BYTES, open_stream
+from pipelines.training.pictures import Pictures, Place, decoding_threads
 from scoring.ahead import work_ahead
 from scoring.images import ImageProblem
 
 Item = TypeVar("Item")
 
 _PIECE = 32
-_THREADS = 2
+_THREADS = 2  # that put batches together
 _BATCHES_AHEAD = 3
 
 
@@ -43,34 +44,32 @@ class Batch(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    shard: int
-    offset: int
-    size: int
+    place: Place
     data: bytes
     caption: str
     weight: int = 1
 
 
-class _Place(NamedTuple):
-    shard: int
-    offset: int
-    size: int
-
-
 class _Seen(NamedTuple):
     """A sample that was looked at: what the model takes of it, or why it is left out."""
 
-    place: _Place
+    place: Place
     weight: int
     outcome: Any
 
 
 @dataclass
 class TrainingSet:
-    """Captions as tokens, pictures decoded as far as `cache_bytes` goes, the places of the others.
+    """The samples of a training: captions as tokens, and the pictures.
 
     Attributes
     ----------
+    preparing
+        How the model wants them.
+    pictures
+        By row.
+    tokens
+        int32 of shape (n_rows, length).
     draws
         For each draw of an epoch, whose number is the set's length, the row of its sample: a sample of
         weight n is drawn n times.
@@ -78,11 +77,9 @@ class TrainingSet:
         How many samples were left out, by reason.
     """
 
-    shards: Sequence[Shard]
     preparing: Preparing
-    cache_bytes: int
-    tokens: list[NDArray[np.int32]] = field(default_factory=list)
-    pictures: list[torch.Tensor | _Place] = field(default_factory=list)
+    pictures: Pictures
+    tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     draws: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -93,6 +90,8 @@ class TrainingSet:
         preparing: Preparing,
         cache_bytes: int,
         subset: NDArray[np.void] | None = None,
+        *,
+        pinned: bool = False,
     ) -> TrainingSet:
         """Look at every sample once; pictures that can't be read and empty captions are left out.
 
@@ -102,12 +101,14 @@ class TrainingSet:
             What to read, how, and how much of it to hold.
         subset
             What `read_subset` returns: only these samples, each as often as it stands there. None: all.
+        pinned
+            Whether batches go to a GPU.
         """
-        found = cls(shards, preparing, cache_bytes)
+        found = cls(preparing, Pictures(shards, preparing.image, cache_bytes, pinned=pinned))
         samples = itertools.chain.from_iterable(_samples(n, shard, subset) for n, shard in enumerate(shards))
-        pieces = work_ahead(_batched(samples, _PIECE), found._prepare, threads=_THREADS, depth=16)
-        weights = [found._take(seen) for piece in pieces for seen in piece]
-        found.draws = np.repeat(np.arange(len(found.pictures)), [weight for weight in weights if weight])
+        threads = decoding_threads()
+        pieces = work_ahead(_batched(samples, _PIECE), found._prepare, threads=threads, depth=4 * threads)
+        found._take_in(itertools.chain.from_iterable(pieces))
         missing = 0 if subset is None else len(subset) - len(found) - sum(found.skipped.values())
         if missing:
             found.skipped["not_in_the_shards"] = missing
@@ -127,6 +128,23 @@ class TrainingSet:
             depth=_BATCHES_AHEAD,
         )
 
+    def _take_in(self, samples: Iterable[_Seen]) -> None:
+        tokens, weights = [], []
+        for seen in samples:
+            if isinstance(seen.outcome, str):
+                self.skipped[seen.outcome] += seen.weight
+                continue
+            picture, row = seen.outcome
+            self.pictures.add(picture, seen.place)
+            tokens.append(row)
+            weights.append(seen.weight)
+        if tokens:
+            self.tokens = np.stack(tokens)
+        self.draws = np.repeat(np.arange(len(weights)), weights)
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        return Batch(self.pictures.take(rows), torch.from_numpy(self.tokens[rows]).long())
+
     def _prepare(self, samples: list[_Sample]) -> list[_Seen]:
         tokens = self.preparing.texts([sample.caption for sample in samples]).numpy().astype(np.int32)
         seen: list[_Seen] = []
@@ -138,36 +156,8 @@ class TrainingSet:
                 outcome = problem.reason
             if not sample.caption.strip():
                 outcome = "empty_caption"
-            seen.append(_Seen(_Place(sample.shard, sample.offset, sample.size), sample.weight, outcome))
+            seen.append(_Seen(sample.place, sample.weight, outcome))
         return seen
-
-    def _take(self, seen: _Seen) -> int:
-        """Take a sample in, and return how often it is drawn in an epoch."""
-        if isinstance(seen.outcome, str):
-            self.skipped[seen.outcome] += seen.weight
-            return 0
-        picture, row = seen.outcome
-        fits = (len(self.pictures) + 1) * picture.nbytes <= self.cache_bytes
-        self.pictures.append(picture if fits else seen.place)
-        self.tokens.append(row)
-        return seen.weight
-
-    def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        chosen = {row: self.pictures[row] for row in rows.tolist()}
-        places = {row: place for row, place in chosen.items() if isinstance(place, _Place)}
-        read = self._read_places(places)
-        images = [read[row] if row in read else chosen[row] for row in rows.tolist()]
-        tokens = torch.from_numpy(np.stack([self.tokens[row] for row in rows])).long()
-        return Batch(torch.stack(images), tokens)
-
-    def _read_places(self, places: dict[int, _Place]) -> dict[int, torch.Tensor]:
-        found: dict[int, torch.Tensor] = {}
-        in_order = sorted(places.items(), key=lambda item: item[1])
-        for shard, group in itertools.groupby(in_order, key=lambda item: item[1].shard):
-            with RangeReader(self.shards[shard].url) as tar:
-                for row, place in group:
-                    found[row] = self.preparing.image(tar.read(place.offset, place.size))
-        return found
 
 
 def rows_of_step(n_samples: int, seed: int, size: int, step: int) -> NDArray[np.int64]:
@@ -198,14 +188,15 @@ def content_sha256(shard: Shard) -> str:
 def _samples(number: int, shard: Shard, subset: NDArray[np.void] | None) -> Iterator[_Sample]:
     if subset is None:
         for _, image, caption in read_whole(shard.url):
-            yield _Sample(number, image.offset, image.size, image.data or b"", caption)
+            yield _Sample(Place(number, image.offset, image.size), image.data or b"", caption)
         return
     for piece in _batched(read_annotated(shard.url), _PIECE):
         uids = halves([uid_of(shard.name, sample.key, sample.metadata) for sample in piece])
         for sample, weight in zip(piece, weights_of(subset, uids).tolist(), strict=True):
             if weight:
                 image = sample.image
-                yield _Sample(number, image.offset, image.size, image.data or b"", sample.caption, weight)
+                place = Place(number, image.offset, image.size)
+                yield _Sample(place, image.data or b"", sample.caption, weight)
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

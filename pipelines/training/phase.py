@@ -190,7 +190,8 @@ def training_set(
 
     preparing = Preparing(image, loaded.tokenizer)
     subset = None if config.subset is None else read_subset(config.subset)
-    data = TrainingSet.read(shards, preparing, config.cache_megabytes << 20, subset)
+    on_gpu = next(loaded.model.parameters()).is_cuda
+    data = TrainingSet.read(shards, preparing, config.cache_megabytes << 20, subset, pinned=on_gpu)
     if len(data) < config.batch_size:
         raise ConfigError(
             f"batch_size: is {config.batch_size}, but the shards hold only {len(data)} whole "
@@ -213,7 +214,7 @@ def parts_of(
         # For architectures that drop patches: the same ones when the rows go through the model again.
         torch.manual_seed(_mixed(config.seed, step, *([rows.start] if rows.start else [])))
         own = slice(rows.start - start, rows.stop - start)
-        images = transform.finish(batch.images[own].to(device))
+        images = transform.finish(batch.images[own].to(device, non_blocking=True))
         return augmented(images, None if theta is None else theta[rows]), batch.tokens[own].to(device)
 
     return part

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils import deterministic
 
 from pipelines.errors import ConfigError
 from pipelines.lock import own
@@ -31,6 +32,7 @@ from scoring.encoder import usable_device
 from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 
 SUBSET = "(subset)"  # its place among the shards' hashes
+_MEMORY: Any = deterministic  # mypy does not see its property
 RECIPE = 1  # raise it when a change of the code changes the weights
 
 _PLACES_AND_PACE = {
@@ -163,16 +165,19 @@ def _owned(output: str, processes: Team) -> contextlib.AbstractContextManager[No
 @contextlib.contextmanager
 def as_configured(config: TrainConfig, processes: Team | None = None) -> Iterator[None]:
     """Set torch's threads and chance for the length of a training."""
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before, repeatable = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = _MEMORY.fill_uninitialized_memory
     torch.set_num_threads(config.threads or before)
     if usable_device((processes or Team()).device(config.device)).type != "cpu":  # a CPU is
         torch.use_deterministic_algorithms(True, warn_only=True)
+        _MEMORY.fill_uninitialized_memory = False  # nothing here reads what it has not written
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(repeatable)
+        _MEMORY.fill_uninitialized_memory = filled
 
 
 @contextlib.contextmanager
