@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pydantic import BaseModel
 
 from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
 from pipelines.engine import Engine, refuse_unlisted
-from pipelines.errors import StoppedError
 from pipelines.finished import FINISHED as FINISHED
 from pipelines.finished import note_finished, seen
 from pipelines.lock import own
@@ -29,7 +27,7 @@ from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
 from pipelines.stages.embed import Embed
 from pipelines.stages.file_scores import FileScoresStage
-from pipelines.storage import Folder, resolve
+from pipelines.storage import Folder, resolve, stop_when_files_fail
 from pipelines.user_files import with_file_digests
 
 
@@ -49,6 +47,7 @@ class Result:
         return asdict(self)
 
 
+@stop_when_files_fail()
 def execute(
     config: RunConfig,
     *,
@@ -83,23 +82,24 @@ def execute(
     shards = pool_shards(config, base, stages.stored_vectors)
     run = Folder(resolve(config.run, base))
     output = Folder(resolve(config.output.folder, base))
-    with own(run):
+    with own(run) as refuse_lost:
+
+        def tell(event: dict[str, Any]) -> None:
+            refuse_lost()
+            emit(event)
+
         if config.output.shards is not None:
             publish.refuse_foreign(output, run)
             output.sweep()
         run.sweep()
         run.remove(FINISHED)
-        _announce(shards, emit)
-        try:
-            preload = _preload(stages, run, shards)
-            with Engine(config.engine, preload, emit, allow_class=allow_class) as engine:
-                runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
-                runner.go(stages.stages)
-                counts = account(runner, stages)
-                _publish(runner, stages, config, output, counts, base)
-        except (OSError, EOFError, pa.ArrowException) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise StoppedError(f"{what}; put it right and run again to go on from here") from error
+        _announce(shards, tell)
+        preload = _preload(stages, run, shards)
+        with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
+            runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
+            runner.go(stages.stages)
+            counts = account(runner, stages)
+            _publish(runner, stages, config, output, counts, base)
         note_finished(run, output, found)
     result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
     emit({"event": "done", **result.as_dict()})
