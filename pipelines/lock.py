@@ -10,11 +10,11 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.storage import Folder, is_local
 
 _BEAT_SECONDS = 20.0
@@ -23,25 +23,28 @@ _LOST_SECONDS = 120.0  # an owner that has not been heard of for so long is gone
 
 
 @contextlib.contextmanager
-def own(run: Folder) -> Iterator[None]:
-    """Own a run folder for the length of the block.
+def own(run: Folder) -> Iterator[Callable[[], None]]:
+    """Own a run folder for the length of the block; yields what raises once the folder is lost to another.
 
     On a disk the system's file lock does it, which ends with the process however that ends. On an object
-    store, which has no locks, the owner signs every 20 seconds; one older than two minutes is void.
+    store, which has no locks, the owner signs every 20 seconds. One that has not signed for two minutes is
+    void, by the clock, and when it doesn't sign while it is watched: clocks of two machines may differ.
 
     Raises
     ------
     ConfigError
         When another run owns the folder.
+    StoppedError
+        When another run took the folder over.
     """
-    with _own_local(Path(run.url)) if is_local(run.url) else _own_remote(run):
-        yield
+    with _own_local(Path(run.url)) if is_local(run.url) else _own_remote(run) as refuse_lost:
+        yield refuse_lost
 
 
 def is_owned(run: Folder) -> bool:
     """Tell whether a run works in a folder now; nothing is written."""
     if not is_local(run.url):
-        return _other(run) is not None
+        return _lately(_signature_in(run)) is not None
     try:
         with (Path(run.url) / ".lock").open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -53,7 +56,7 @@ def is_owned(run: Folder) -> bool:
 
 
 @contextlib.contextmanager
-def _own_local(folder: Path) -> Iterator[None]:
+def _own_local(folder: Path) -> Iterator[Callable[[], None]]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as stream:
         if not _lock(stream):
@@ -62,7 +65,7 @@ def _own_local(folder: Path) -> Iterator[None]:
         stream.truncate(0)
         stream.write(_signature())
         stream.flush()
-        yield
+        yield lambda: None
 
 
 def _lock(stream: IO[str]) -> bool:
@@ -76,39 +79,68 @@ def _lock(stream: IO[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _own_remote(folder: Folder) -> Iterator[None]:
+def _own_remote(folder: Folder) -> Iterator[Callable[[], None]]:
     owner = uuid.uuid4().hex
-    _sign(folder, owner, first=True)
-    stop = threading.Event()
+    _take(folder, owner)
+    stop, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
-        while not stop.wait(_BEAT_SECONDS):
-            _sign(folder, owner, first=False)
+        while not (stop.wait(_BEAT_SECONDS) or lost.is_set()):
+            with contextlib.suppress(Exception):  # the store fails at times; the next beat may reach it
+                if _signature_in(folder).get("owner", owner) == owner:
+                    _sign(folder, owner)
+                else:
+                    lost.set()
+
+    def refuse_lost() -> None:
+        if lost.is_set():
+            raise StoppedError(
+                f"another run works in {folder.url} now, since this one was not heard of for "
+                f"{_LOST_SECONDS:.0f} s; run again to go on from here when that one has ended"
+            )
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield refuse_lost
     finally:
         stop.set()
         thread.join()
-        folder.remove(".lock")
+        if not lost.is_set():
+            folder.remove(".lock")
+    refuse_lost()
 
 
-def _sign(folder: Folder, owner: str, *, first: bool) -> None:
-    if first and (other := _other(folder)):
-        raise ConfigError(f"another run works in {folder.url} ({other})")
-    folder.write(".lock", json.dumps({"owner": owner, "who": _signature(), "at": time.time()}).encode())
-    if first and json.loads(folder.read(".lock"))["owner"] != owner:
+def _take(folder: Folder, owner: str) -> None:
+    before = _signature_in(folder)
+    if who := _lately(before):
+        raise ConfigError(f"another run works in {folder.url} ({who})")
+    if before:  # it seems to be gone, but for that our clocks would have to agree: does it sign again?
+        time.sleep(1.5 * _BEAT_SECONDS)
+        if (now := _signature_in(folder)) and now != before:
+            raise ConfigError(f"another run works in {folder.url} ({now.get('who', 'unknown')})")
+    _sign(folder, owner)
+    if _signature_in(folder).get("owner") != owner:
         raise ConfigError(f"another run started in {folder.url} at the same moment")
 
 
-def _other(folder: Folder) -> str | None:
-    """Return who signed lately, if anybody did."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        other = json.loads(folder.read(".lock"))
-        if time.time() - other["at"] < _LOST_SECONDS:
-            return str(other["who"])
+def _sign(folder: Folder, owner: str) -> None:
+    folder.write(".lock", json.dumps({"owner": owner, "who": _signature(), "at": time.time()}).encode())
+
+
+def _signature_in(folder: Folder) -> dict[str, Any]:
+    """Return who signed last and when; empty when nobody did, or nothing that can be read."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = json.loads(folder.read(".lock"))
+        return found if isinstance(found, dict) and "owner" in found else {}
+    return {}
+
+
+def _lately(signature: Mapping[str, Any]) -> str | None:
+    """Return who signed lately by this machine's clock, if anybody did."""
+    with contextlib.suppress(KeyError, TypeError):
+        if abs(time.time() - signature["at"]) < _LOST_SECONDS:
+            return str(signature["who"])
     return None
 
 

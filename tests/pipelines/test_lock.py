@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import lock
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.lock import is_owned, own
 from pipelines.storage import Folder
 
@@ -116,7 +116,8 @@ def test_an_owner_heard_of_lately_holds_the_folder(store: Folder) -> None:
     assert is_owned(store)
 
 
-def test_an_owner_not_heard_of_for_long_is_gone(store: Folder) -> None:
+def test_an_owner_not_heard_of_for_long_is_gone(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
     signed(store, age=lock._LOST_SECONDS + 1)
     assert not is_owned(store)
     with own(store):
@@ -158,3 +159,57 @@ def test_two_that_start_at_one_moment_do_not_both_own(store: Folder, monkeypatch
     with pytest.raises(ConfigError, match="at the same moment"), own(store):
         pass
     assert store.read(".lock") == theirs
+
+
+@pytest.mark.parametrize("age", [lock._LOST_SECONDS + 1, 1e6, -lock._LOST_SECONDS - 1, -1e6])
+def test_an_owner_whose_clock_is_wrong_still_holds_the_folder(
+    store: Folder, monkeypatch: pytest.MonkeyPatch, age: float
+) -> None:
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
+    signed(store, age)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: signed(store, age - 1, "process 5 on elsewhere"))
+    with pytest.raises(ConfigError, match="process 5 on elsewhere"), own(store):
+        pass
+
+
+def test_an_owner_that_slept_and_lost_the_folder_is_told_and_leaves_the_other_alone(
+    store: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
+    with pytest.raises(StoppedError, match="another run works in"), own(store) as refuse_lost:
+        refuse_lost()
+        signed(store, age=0, who="process 5 on elsewhere")
+        for _ in range(20_000):
+            threading.Event().wait(0.001)
+            refuse_lost()
+    assert json.loads(store.read(".lock"))["who"] == "process 5 on elsewhere"
+
+
+def test_a_store_that_fails_for_a_while_does_not_end_the_signing(
+    store: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failed, again = Folder.write, threading.Event(), threading.Event()
+
+    def fails_once(folder: Folder, name: str, data: bytes) -> None:
+        if failed.is_set():
+            again.set()
+        elif threading.current_thread() is not threading.main_thread():
+            failed.set()
+            raise OSError("the store is away")
+        write(folder, name, data)
+
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(Folder, "write", fails_once)
+    with own(store):
+        assert again.wait(60)
+
+
+# On a disk
+
+
+def test_what_a_dead_process_on_another_host_left_behind_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 12345 on a-host-that-died")
+    assert not is_owned(Folder(str(tmp_path)))
+    with own(Folder(str(tmp_path))):
+        assert (tmp_path / ".lock").read_text().startswith("process ")
+        assert "a-host-that-died" not in (tmp_path / ".lock").read_text()
