@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate.commands import loop, versions
+from curate.commands import loop, pack, versions
 from pipelines.errors import ConfigError, StoppedError
 
 app = typer.Typer(
@@ -283,6 +283,7 @@ def demo(
 
 
 for _command in (
+    pack.pack,
     loop.buckets,
     loop.proxy,
     loop.advise,

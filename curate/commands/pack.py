@@ -1,0 +1,125 @@
+"""`curate pack`: shards of images that lie in folders, or that a table names."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pipelines.packing.source import Source
+
+
+class CaptionsFrom(StrEnum):
+    """Where the captions of images in folders come from."""
+
+    BESIDE = "beside"
+    FOLDER = "folder"
+    NAME = "name"
+
+
+def pack(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with images below it (img2dataset's `files` too); a CSV, TSV, Parquet file or "
+            "JSON lines of paths and captions; or a folder of Parquet files that hold images."
+        ),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="The folder of the shards; new or empty.")],
+    captions: Annotated[
+        CaptionsFrom,
+        typer.Option(
+            help="Of images in folders. beside: from the .txt, .caption or .json of the same name; "
+            "folder: the name of the image's folder; name: its own name."
+        ),
+    ] = CaptionsFrom.BESIDE,
+    image_column: Annotated[
+        str | None, typer.Option(help="The table's column of paths, or of images.")
+    ] = None,
+    caption_column: Annotated[str | None, typer.Option(help="The table's column of captions.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Where the table's paths start, if not where the table lies.")
+    ] = None,
+    outside: Annotated[
+        bool,
+        typer.Option(
+            "--outside", help="Take images outside that folder, too: by linked folders and files, .. and /."
+        ),
+    ] = False,
+    samples_per_shard: Annotated[
+        int, typer.Option(min=1, help="Images, or rows of the table, that make a shard.")
+    ] = 10_000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; without it, one for each core. Changes no byte.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Make shards of images in folders, or of a table of paths and captions, for `curate init`.
+
+    The images' bytes stay as they are. What can't be packed (no caption, a missing file, no image) is set
+    aside with the reason, in set_aside.csv. Nothing is overwritten; run again, it goes on where it was.
+    """
+    from curate.progress import shown
+    from pipelines.limits import available_cores
+    from pipelines.packing.pack import pack as make
+    from pipelines.packing.sample import SampleReader
+    from pipelines.packing.source import open_source
+    from pipelines.pool.ingest import Limits
+    from pipelines.storage import Folder, resolve
+
+    found = open_source(
+        source,
+        images=images,
+        image_column=image_column,
+        caption_column=caption_column,
+        outside=outside,
+    )
+    if not as_json:
+        _say_columns(found)
+    reader = SampleReader(found.images, outside, captions.value, Limits())
+    with shown(as_json) as show:
+        made = make(
+            found,
+            reader,
+            Folder(resolve(output, ".")),
+            samples_per_shard=samples_per_shard,
+            workers=workers or available_cores(),
+            emit=show,
+        )
+    if as_json:
+        print(json.dumps(asdict(made)))
+        return
+    _print(made, output)
+
+
+def _say_columns(source: Source) -> None:
+    """Say which columns were taken, since they may have been guessed."""
+    if source.columns is not None:
+        said = f"images: column {source.columns.image!r}, captions: column {source.columns.caption!r}"
+        Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print(made: Any, output: str) -> None:
+    from curate.show import facts, size
+
+    rows: list[tuple[str, Any]] = [
+        ("samples", f"{made.samples:,} = {made.packed:,} packed + {made.samples - made.packed:,} set aside")
+    ]
+    rows += [(f"  set aside: {reason}", f"{n:,}") for reason, n in made.set_aside.items()]
+    if made.passed_over:
+        listed = ", ".join(f"{what} {n:,}" for what, n in made.passed_over.items())
+        rows.append(("passed over", f"{sum(made.passed_over.values()):,} files ({listed})"))
+    done_before = f", {made.shards - made.new:,} of them made before" if made.new < made.shards else ""
+    rows.append(("shards", f"{made.shards:,}, {size(made.bytes)}{done_before}"))
+    console = Console(soft_wrap=True)
+    facts(console, output, rows)
+    if made.set_aside:
+        console.print(f"why: {Path(output, 'set_aside.csv')}", highlight=False, markup=False)
+    console.print(f"next: curate init {shlex.quote(output)}", highlight=False, markup=False)

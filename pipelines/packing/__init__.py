@@ -1,0 +1,1 @@
+"""From images in folders, tables of paths, or tables with images inside, to shards."""
