@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate.commands import loop, pack, versions
+from curate.commands import loop, pack, plugins, versions
 from pipelines.errors import ConfigError, StoppedError
 
 app = typer.Typer(
@@ -96,7 +96,12 @@ def init(
 
 
 @app.command()
-def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> None:
+def check(
+    config: Config,
+    allow_plugin: loop.AllowPlugin = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """Validate a configuration and say what a run would do and cost, without starting anything."""
     from dataclasses import asdict
 
@@ -104,7 +109,7 @@ def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> No
     from curate.forecast import forecast
     from curate.show import duration, facts, size
 
-    checked, base = load(config, set_ or ())
+    checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
     found = forecast(checked, base)
     if as_json:
         print(json.dumps(asdict(found)))
@@ -133,6 +138,7 @@ def check(config: Config, set_: Overrides = None, as_json: AsJson = False) -> No
 def run(
     config: Config,
     allow_class: loop.AllowClass = None,
+    allow_plugin: loop.AllowPlugin = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -143,11 +149,12 @@ def run(
     from curate.show import funnel
     from pipelines.storage import resolve
 
-    checked, base = load(config, set_ or ())
+    checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
     where = _short(resolve(checked.run, base))
     try:
         with progress(Console(stderr=True)) as shown:
-            result = api.run(config, set_ or (), shown, allow_class=allow_class or ())
+            allowed = {"allow_class": allow_class or (), "allow_plugin": allow_plugin or ()}
+            result = api.run(config, set_ or (), shown, **allowed)
     except KeyboardInterrupt:  # Typer would end it in its own way
         raise StoppedError("stopped; run it again to go on from here") from None
     if as_json:
@@ -288,6 +295,7 @@ for _command in (
     loop.proxy,
     loop.advise,
     loop.autopilot,
+    plugins.plugins,
     versions.versions,
     versions.verify,
     versions.diff,

@@ -43,6 +43,7 @@ def buckets_of(
     *,
     overrides: Sequence[str] = (),
     allow_class: Collection[str] = (),
+    allow_plugin: Collection[str] = (),
     emit: Emit = lambda event: None,
 ) -> tuple[Buckets, str]:
     """Cut what a run keeps into buckets, and return them and their folder.
@@ -55,13 +56,14 @@ def buckets_of(
         The score, and the shares at which to cut, counted from the best.
     output
         Where the subsets go; default: `buckets/` in the run folder.
-    overrides, allow_class, emit
-        Changes of the configuration, cluster classes that it may name, and who is told of events.
+    overrides, allow_class, allow_plugin, emit
+        Changes of the configuration, cluster classes and files of plugins that it may name, and who is told
+        of events.
     """
     path = Path(source) / "run.yaml" if is_local(source) and Path(source).is_dir() else Path(source)
     if not path.is_file():
         raise ConfigError(f"{source} is neither a configuration nor the folder of a run")
-    config, base = load(path, overrides)
+    config, base = load(path, overrides, allow_plugin=allow_plugin)
     folder = resolve(output, ".") if output else f"{resolve(config.run, base)}/buckets"
     return _cut(config, base, by, cuts, folder, allow_class, emit), folder
 
@@ -152,6 +154,7 @@ def autopilot(
     overrides: Sequence[str] = (),
     allow: Sequence[str] = (),
     allow_class: Collection[str] = (),
+    allow_plugin: Collection[str] = (),
     emit: Emit = lambda event: None,
 ) -> Autopilot:
     """Score, cut, train proxies within a share of the budget, fit, choose, and write the chosen pool.
@@ -176,6 +179,8 @@ def autopilot(
         Calls of evaluations that may be made.
     allow_class
         Dask cluster classes that `engine.cluster` may name.
+    allow_plugin
+        Files that `plugins` may name.
     emit
         Called with every event.
 
@@ -184,7 +189,7 @@ def autopilot(
     ConfigError
         When the request makes no sense or the share buys no proxies.
     """
-    given, base = load(source, overrides)
+    given, base = load(source, overrides, allow_plugin=allow_plugin)
     config, by = deciding_score(given, base)
     run = Folder(resolve(config.run, base))
     work = run / "autopilot"
@@ -200,7 +205,8 @@ def autopilot(
     write_advice(work, config.name, advice, buckets, output)
     page = budget_page(config.name, advice, buckets)
     put_if_changed(run, PAGE, page.encode())
-    result = api.run(yaml.safe_load(work.read(CONFIG)), on_event=emit, allow_class=allow_class)
+    chosen = yaml.safe_load(work.read(CONFIG))
+    result = api.run(chosen, on_event=emit, allow_class=allow_class, allow_plugin=allow_plugin)
     return Autopilot(advice, buckets, proxies, result, run.path(PAGE))
 
 

@@ -21,12 +21,14 @@ from pipelines.output import publish
 from pipelines.output.versions import publish as publish_version
 from pipelines.output.write import COPIED, Writer
 from pipelines.plan import Plan, plan
+from pipelines.plugins.use import PluginUse
 from pipelines.pool.shards import Shard, numbering_gaps
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
 from pipelines.stages.embed import Embed
 from pipelines.stages.file_scores import FileScoresStage
+from pipelines.stages.plugin import require_code
 from pipelines.storage import Folder, resolve, stop_when_files_fail
 from pipelines.user_files import with_file_digests
 
@@ -78,6 +80,7 @@ def execute(
     started = time.monotonic()
     refuse_unlisted(config.engine, allow_class)
     stages = plan(config, base)
+    require_code(stages.stages)
     found = seen(config, base)  # first: what changes from here on is there for the next run to see
     shards = pool_shards(config, base, stages.stored_vectors)
     run = Folder(resolve(config.run, base))
@@ -189,6 +192,8 @@ def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, An
     """Return the part of a configuration that decides the output; the rest is places and machines."""
 
     def contents(own: BaseModel) -> BaseModel:
+        if isinstance(own, PluginUse):
+            return own.by_contents()
         if not isinstance(own, FileScores):
             return with_file_digests(own)
         stage = next(s for s in plan.stages if isinstance(s, FileScoresStage) and s.config is own)
@@ -202,6 +207,7 @@ def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, An
             "name": True,
             "run": True,
             "engine": True,
+            "plugins": True,
             "pool": {"shards", "metadata"},
             "output": {"shards", "subset", "versions"},
         },

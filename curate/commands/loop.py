@@ -37,6 +37,10 @@ AllowClass = Annotated[
     list[str] | None,
     typer.Option(metavar="module.Class", help="A Dask cluster class that may run; may be repeated."),
 ]
+AllowPlugin = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="A file of `plugins` that may run; may be repeated."),
+]
 Budget = Annotated[str, typer.Option(help="Samples seen that the pool is meant for: 128e6 or 128M.")]
 
 
@@ -52,6 +56,7 @@ def buckets(
         str | None, typer.Option("--output", "-o", help="Folder; default: buckets/ in the run folder.")
     ] = None,
     allow_class: AllowClass = None,
+    allow_plugin: AllowPlugin = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,6 +71,7 @@ def buckets(
             output,
             overrides=set_ or (),
             allow_class=allow_class or (),
+            allow_plugin=allow_plugin or (),
             emit=shown,
         )
     if as_json:
@@ -148,6 +154,7 @@ def autopilot(
     n: Annotated[int, typer.Option("--n", min=2, max=12, help="Buckets of one size.")] = 4,
     allow: Allow = None,
     allow_class: AllowClass = None,
+    allow_plugin: AllowPlugin = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,6 +173,7 @@ def autopilot(
             overrides=set_ or (),
             allow=allow or (),
             allow_class=allow_class or (),
+            allow_plugin=allow_plugin or (),
             emit=shown,
         )
     if as_json:

@@ -1,0 +1,84 @@
+"""The page on plugins: its code is the example's, its configuration runs, its entry points are found."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from curate import cli
+from pipelines.plugins.offers import GROUPS
+from tests.making import write_pool
+from tests.pools import config, write_config
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples/plugins/calm.py"
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
+
+
+def curate(*arguments: object) -> int:
+    sys.argv = ["curate", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_page_shows_the_example() -> None:
+    assert block("python") == EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_the_pages_configuration_runs_by_the_pages_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
+    shutil.copy(EXAMPLE, tmp_path)
+    content = config(write_pool(tmp_path / "pool"), tmp_path) | yaml.safe_load(block("yaml"))
+    write_config(tmp_path / "curate.yaml", content)
+    (command,) = re.findall(r"\ncurate (run .*)\n", PAGE)
+    assert curate(*command.split()[:2]) == 2
+    assert "--allow-plugin calm.py" in capfd.readouterr().err
+    assert curate("check", "curate.yaml", "--allow-plugin", "calm.py") == 0
+    assert "score-contrast_again" in capfd.readouterr().out
+    assert curate(*command.split(), "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["kept"] + sum(found["dropped"].values()) == found["samples"]
+    assert {name.partition(".")[0] for name in found["dropped"]} == {"keep"}
+
+
+def test_the_pages_entry_points_are_in_the_groups_that_are_read() -> None:
+    points = tomllib.loads(block("toml"))["project"]["entry-points"]
+    assert set(points) == set(GROUPS.values())
+
+
+def test_plugins_of_a_file_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])
+    assert curate("plugins", EXAMPLE, "--json") == 0
+    found = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+    assert found["shouting"]["parameters"] == {"most": "0.7"}
+    assert found["contrast"] == {
+        "name": "contrast",
+        "sort": "scorer",
+        "from": "calm.py",
+        "needs": ["images"],
+        "parameters": {},
+        "problem": None,
+    }
+    assert curate("plugins", EXAMPLE) == 0
+    assert "most=0.7" in capfd.readouterr().out
+    assert curate("plugins", "nowhere.py") == 2
