@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pipelines.columns import fingerprint
 from pipelines.config import RunConfig
 from pipelines.output.versions import MANIFEST
+from pipelines.plugins.use import PluginUse
 from pipelines.pool.shards import expand, facts, list_folder
 from pipelines.pool.vectors import StoredVectors, npy_beside
 from pipelines.storage import Folder, resolve
@@ -91,6 +92,8 @@ def _named_files(config: RunConfig) -> Listed:
     for entry in config.stages:
         for parameters in entry.values():
             found.append([file_times(path) for path in _files_of(parameters)])
+            if isinstance(parameters, PluginUse):
+                found.append(parameters.code.sha256)
             for name in getattr(type(parameters), "patterns", ()):
                 tables = expand(list(getattr(parameters, name)), suffix=".parquet")
                 found.append([[table.url, table.size, table.version] for table in tables])
@@ -109,6 +112,9 @@ def _weights(spec: Any) -> Iterator[str]:
 
 def _files_of(parameters: BaseModel) -> Iterator[str]:
     """Return the files that a stage's parameters name, nested ones too."""
+    if isinstance(parameters, PluginUse):
+        yield from parameters.named_files
+        return
     for name in type(parameters).model_fields:
         value = getattr(parameters, name)
         if name in getattr(type(parameters), "files", ()) and value is not None:

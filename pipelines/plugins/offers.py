@@ -77,8 +77,14 @@ class Offer:
         except Exception as error:
             raise ValueError(f"{self.code.line_of(error)}: {describe(error)}") from error
         content = made.model_dump(mode="json")
-        given |= {name: content[name] for name in self.model.files if content[name] is not None}
-        return PluginUse(code=self.code, facts=facts, given=given, parameters=content)
+        named = {name: content[name] for name in self.model.files if content[name] is not None}
+        return PluginUse(
+            code=self.code,
+            facts=facts,
+            given=given | named,
+            parameters=content,
+            named_files=tuple(named.values()),
+        )
 
     def _facts(self, made: Any, given: Mapping[str, Any]) -> Facts:
         if isinstance(made, Filter):

@@ -53,6 +53,7 @@ class PluginUse(BaseModel):
     facts: Facts
     given: dict[str, Any]  # as in a configuration, with absolute paths
     parameters: dict[str, Any]  # those of the plugin's own class
+    named_files: tuple[str, ...] = ()  # by parameters
 
     @model_serializer
     def _as_in_a_configuration(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from curate import run
 from curate.config import load
 from curate.status import status
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.finished import is_up_to_date
 from pipelines.plugins import offers
 from pipelines.plugins.code import WrongResultError
 from pipelines.plugins.results import checked_decision, checked_scores
@@ -410,3 +411,36 @@ def test_installed_plugins_that_cant_be_used_are_named(pool: Path, tmp_path: Pat
     ]:
         with pytest.raises(ConfigError, match=message):
             run(config(pool, tmp_path, stages=[stage]))
+
+
+def test_files_that_parameters_name_count_by_what_is_in_them(pool: Path, tmp_path: Path) -> None:
+    body = """
+class Listed(Rule):
+    kind = "listed"
+    needs = ("key",)
+    files = ("keys",)
+    keys: str
+    def check(self):
+        if not open(self.keys).read():
+            raise ValueError("the file of keys is empty")
+    def keep(self, table):
+        return np.isin(table["key"].to_pylist(), open(self.keys).read().split())
+"""
+    path = plugin(tmp_path, body)
+    content = using(pool, tmp_path, path, {"listed": {"keys": str(tmp_path / "keys.txt")}})
+    allow = [str(path)]
+    with pytest.raises(ConfigError, match=r"stage 1 \(listed\): listed: keys: there is no file"):
+        run(content, allow_plugin=allow)
+    (tmp_path / "keys.txt").write_text("")
+    with pytest.raises(ConfigError, match=r"stage 1 \(listed\): the file of keys is empty"):
+        run(content, allow_plugin=allow)
+    (tmp_path / "keys.txt").write_text("000000001 000000007")
+    assert run(content, allow_plugin=allow).kept == 2
+    checked, base = load(content, allow_plugin=allow)
+    assert is_up_to_date(checked, base)
+    (tmp_path / "keys.txt").write_text("000000001 000000007 000000008")
+    assert not is_up_to_date(checked, base)
+    assert run(content, allow_plugin=allow).kept == 3
+    assert str(tmp_path / "keys.txt") not in json.dumps(manifest(tmp_path)["config"])
+    plugin(tmp_path, body + "# changed\n")
+    assert not is_up_to_date(*load(content, allow_plugin=allow))
