@@ -17,8 +17,21 @@ from typer.core import TyperGroup
 from curate.commands import loop, pack, plugins, versions
 from pipelines.errors import ConfigError, StoppedError
 
+
+class _Root(TyperGroup):
+    """All commands; each ends in the same way when it is interrupted, before Typer ends it in its own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            again = shlex.join(["curate", *sys.argv[1:]])
+            raise StoppedError(f"stopped; to go on from here, run it again: {again}") from None
+
+
 app = typer.Typer(
     name="curate",
+    cls=_Root,
     help="Raw image-text shards and a compute budget in, the shards to train on out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -145,18 +158,15 @@ def run(
     """Curate: do what is missing of a run, write the new shards, and account for every sample."""
     from curate import api
     from curate.config import load
-    from curate.events import progress
+    from curate.progress import shown
     from curate.show import funnel
     from pipelines.storage import resolve
 
     checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
     where = _short(resolve(checked.run, base))
-    try:
-        with progress(Console(stderr=True)) as shown:
-            allowed = {"allow_class": allow_class or (), "allow_plugin": allow_plugin or ()}
-            result = api.run(config, set_ or (), shown, **allowed)
-    except KeyboardInterrupt:  # Typer would end it in its own way
-        raise StoppedError("stopped; run it again to go on from here") from None
+    with shown(as_json) as show:
+        allowed = {"allow_class": allow_class or (), "allow_plugin": allow_plugin or ()}
+        result = api.run(config, set_ or (), show, **allowed)
     if as_json:
         print(json.dumps(result.as_dict()))
         return
@@ -318,8 +328,8 @@ def main() -> None:
         _fail(error, 2)
     except StoppedError as error:
         _fail(error, 3)
-    except KeyboardInterrupt:
-        _fail("stopped; run it again to go on from here", 3)
+    except KeyboardInterrupt:  # while the commands were being loaded
+        _fail("stopped", 3)
 
 
 def _fail(message: object, code: int) -> None:

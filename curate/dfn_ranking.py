@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,16 +11,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from curate.progress import JsonProgress
 from pipelines.proxies.rank import Ranking
 from pipelines.proxies.rank_table import Standing
 
 
 @contextmanager
-def said(console: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Say how far it is: a line for each filter and training on a terminal, a line of JSON each elsewhere."""
-    if not console.is_terminal:
-        yield lambda event: print(json.dumps(event), file=sys.stderr, flush=True)
+def said(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Say how far it is: a line for each filter and training, or JSON if that is asked for."""
+    if as_json:
+        yield JsonProgress()
         return
+    console = Console(stderr=True)
     todo = {"trainings": 0, "done": 0}
 
     def say(event: dict[str, Any]) -> None:

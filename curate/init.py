@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from curate.found import refuse_no_shards
 from curate.show import size
 from curate.templates import CONFIG, ENCODER, NO_ENCODER, NO_SCORE, SCORE
 from pipelines.errors import ConfigError
+from pipelines.limits import available_cores
 from pipelines.pool.shards import expand
 from pipelines.storage import is_local, resolve
 
@@ -22,6 +24,8 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
     """
     if file.exists():
         raise ConfigError(f"{file} exists already; name another file with --output")
+    if "::" not in shards and is_local(shards):
+        refuse_no_shards(shards)
     found = expand(shards)
     base = file.absolute().parent
     spelled = "::".join(_from(base, part) for part in shards.split("::"))
@@ -34,7 +38,7 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
         n_shards=f"{len(found):,} shard{'s' if len(found) > 1 else ''}",
         size=size(sum(shard.size for shard in found)),
         run=_quoted(f"runs/{name}"),
-        workers=os.cpu_count() or 1,
+        workers=available_cores(),
         min_side=32,
         output=_quoted(f"curated/{name}"),
         subset=_quoted(f"curated/{name}/subset.npy"),

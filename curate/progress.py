@@ -118,7 +118,7 @@ class TerminalProgress(LineProgress):
         self._workers = 1
         bar = [BarColumn(bar_width=min(24, console.width - 56))] if console.width >= _NARROW else []
         columns: list[ProgressColumn] = [
-            SpinnerColumn(),
+            SpinnerColumn(finished_text="⠿"),
             TextColumn("{task.description}"),
             *bar,
             TextColumn("{task.fields[count]}"),
@@ -193,8 +193,8 @@ class _TimeLeft(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the cell."""
-        if task.total is not None:
-            left = task.fields["pace"].seconds_left(int(task.total - task.completed), self._clock())
+        if task.remaining:
+            left = task.fields["pace"].seconds_left(int(task.remaining), self._clock())
             if left is not None:
                 return Text(f"{duration(left)} left", no_wrap=True)
         return Text(duration(task.elapsed) if task.elapsed and task.elapsed >= 1 else "", no_wrap=True)

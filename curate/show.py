@@ -41,9 +41,15 @@ def funnel(
 
 
 def facts(console: Console, title: str, rows: list[tuple[str, Any]]) -> None:
-    """Print names and values, one a line."""
-    table = Table(title=Text(title), title_justify="left", box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
+    """Print names and values, one a line; on a terminal, long values are wrapped below themselves."""
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    if not console.is_terminal:
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            console.print(Text(f"{name:<{width}}  {value}".rstrip()), soft_wrap=True)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, value in rows:
         table.add_row(Text(name), Text(str(value)))

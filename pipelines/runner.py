@@ -79,6 +79,7 @@ class Runner:
         kept = read_json(self.run, path)
         if kept.get("made_from") == made_from:
             return kept["summary"]
+        self.emit({"event": "summary", "stage": stage.name})
         workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
         survivors = {name: int(self.totals(name)["kept"]) for name in stage.reads}
         summary = stage.summarize(Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map))

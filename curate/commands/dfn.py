@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +41,7 @@ def train(
         train_filter,  # torch is imported here, after the configuration is known good
     )
 
-    with _shown(Console(stderr=True)) as show:
+    with _shown(as_json) as show:
         folder = train_filter(checked, on_event=show)
     if join().leads:  # of the processes that torchrun starts, the first one speaks
         _print_network("trained", folder, as_json)
@@ -82,7 +81,7 @@ def rank(
     checked, base = load_as(RankPlan, plan, set_ or ())
     from pipelines.proxies.rank import rank_filters
 
-    with said(Console(stderr=True)) as say:
+    with said(as_json) as say:
         ranking = rank_filters(checked.at(base), allow=allow or (), allow_class=allow_class or (), emit=say)
     print_ranking(ranking, as_json)
 
@@ -107,23 +106,31 @@ def load_train_config(source: Path, overrides: list[str] | tuple[str, ...] = ())
 
 
 @contextmanager
-def _shown(console: Console) -> Iterator[Any]:
-    """Show events: a bar on a terminal, a line of JSON each elsewhere."""
-    if not console.is_terminal:
-        yield lambda event: print(json.dumps(event), file=sys.stderr, flush=True)
+def _shown(as_json: bool) -> Iterator[Any]:
+    """Show events: a bar to those who watch, else a line for what matters; JSON if that is asked for."""
+    from curate.progress import JsonProgress, watched
+
+    console = Console(stderr=True)
+    if as_json:
+        yield JsonProgress()
+        return
+    if not watched(console):
+        yield _Training(None, console)
         return
     columns = (
         TextColumn("step {task.completed:,}/{task.total:,}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=min(24, max(6, console.width - 60))),
         TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console) as bars:
-        yield _Bar(bars, console)
+        yield _Training(bars, console)
 
 
-class _Bar:
-    def __init__(self, bars: Progress, console: Console) -> None:
+class _Training:
+    """Shows a training: its data, its steps on the bars if there are any, and what it ends with."""
+
+    def __init__(self, bars: Progress | None, console: Console) -> None:
         self._bars, self._console = bars, console
         self._task: TaskID | None = None
         self._phase: str | None = None
@@ -138,11 +145,18 @@ class _Bar:
             case "note":
                 self._console.print(f"[yellow]note:[/yellow] {event['message']}", highlight=False)
             case "step":
-                if self._task is None or self._phase != event.get("phase"):
-                    self._phase = event.get("phase")
-                    self._task = self._bars.add_task("", total=event["steps"], state="")
-                state = f"loss {event['loss']:.3f}  {event['samples_per_second']:,.0f} samples/s"
-                self._bars.update(self._task, completed=event["step"], state=state)
+                self._step(event)
             case "trained" if not event["new"]:
                 which = "this network" if "phase" not in event else f"the network `{event['phase']}`"
                 self._console.print(f"{which} is already trained", highlight=False)
+
+    def _step(self, event: dict[str, Any]) -> None:
+        state = f"loss {event['loss']:.3f}  {event['samples_per_second']:,.0f} samples/s"
+        if self._bars is None:
+            if event["step"] == event["steps"]:
+                self._console.print(f"{event['steps']:,} steps, {state}", highlight=False, soft_wrap=True)
+            return
+        if self._task is None or self._phase != event.get("phase"):
+            self._phase = event.get("phase")
+            self._task = self._bars.add_task("", total=event["steps"], state="")
+        self._bars.update(self._task, completed=event["step"], state=state)

@@ -63,7 +63,7 @@ def buckets(
     """Cut what a run keeps into quality buckets: subset files, with what is in each; no image is copied."""
     from curate.loop import buckets_of
 
-    with _progress() as shown:
+    with _progress(as_json) as shown:
         found, folder = buckets_of(
             source,
             by,
@@ -93,7 +93,7 @@ def proxy(
     from pipelines.proxies.run import run_proxies
 
     checked = load_plan(plan, set_ or ())
-    with _progress() as shown:
+    with _progress(as_json) as shown:
         found = run_proxies(checked, allow=allow or (), allow_class=allow_class or (), emit=shown)
     if as_json:
         print(json.dumps({"runs": found.path, "rows": len(found.rows), "diverged": len(found.diverged)}))
@@ -162,7 +162,7 @@ def autopilot(
     from curate.advice import told
     from curate.loop import autopilot as fly
 
-    with _progress() as shown:
+    with _progress(as_json) as shown:
         found = fly(
             config,
             round(samples(budget)),
@@ -202,14 +202,12 @@ def _even_cuts(n: int) -> list[float]:
 
 
 @contextmanager
-def _progress() -> Iterator[Any]:
-    from curate.events import progress
+def _progress(as_json: bool) -> Iterator[Any]:
+    from curate.progress import shown
 
     try:
-        with progress(Console(stderr=True)) as shown:
-            yield shown
-    except KeyboardInterrupt:  # Typer would end it in its own way
-        raise StoppedError("stopped; run it again to go on from here") from None
+        with shown(as_json) as show:
+            yield show
     except (OSError, EOFError) as error:
         what = f"{type(error).__name__}: {error}"
         raise StoppedError(f"{what}; put it right and run again to go on from here") from error

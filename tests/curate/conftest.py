@@ -11,6 +11,7 @@ import pytest
 from curate import run
 from curate.report import Written, write_report
 from pipelines.run import Result
+from tests.commands import curate as curate  # a fixture
 from tests.curate.browsing import CHROMIUM
 from tests.making import sample, write_encoder, write_shard
 from tests.pools import config, write_raw_pool

@@ -5,45 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
-from curate import api, cli
+from curate import api
+from tests.commands import Command, Ended
 from tests.making import write_pool
 from tests.pools import config, write_config, write_raw_pool
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def curate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run a command as the console script does, in this process."""
-
-    def call(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        assert isinstance(code, int)
-        return Ended(code, *capfd.readouterr())
-
-    return call
 
 
 @pytest.fixture
@@ -136,14 +106,27 @@ def test_work_that_is_left_ends_with_3(curate: Command, file: Path) -> None:
 def test_an_interrupted_run_ends_with_3_and_can_go_on(
     curate: Command, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(api, "run", interrupted)
-        ended = curate("run", file)
-    assert (ended.code, ended.err) == (3, "curate: stopped; run it again to go on from here\n")
+        ended = curate("run", file, "--set", "stages=[]")
+    again = f"curate run {file} --set 'stages=[]'"
+    assert (ended.code, ended.err) == (3, f"curate: stopped; to go on from here, run it again: {again}\n")
     assert curate("run", file).code == 0
+
+
+def interrupted(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_whatever_is_interrupted_ends_with_3(
+    curate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.demo.demo.plan_pool", interrupted)
+    monkeypatch.setattr("curate.commands.dfn.load_train_config", interrupted)
+    for command in (["demo", "--folder", tmp_path / "demo"], ["dfn", "train", "net.yaml"]):
+        ended = curate(*command)
+        assert ended.code == 3
+        assert ended.err.startswith(f"curate: stopped; to go on from here, run it again: curate {command[0]}")
 
 
 @pytest.mark.parametrize(

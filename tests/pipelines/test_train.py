@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -266,9 +267,13 @@ def test_augmentation_mirrors_and_crops_within_the_picture(tmp_path: Path) -> No
 def test_the_command_trains_and_says_how_to_use_it(tmp_path: Path) -> None:
     write_pool(tmp_path / "pool", 1, 8)
     (tmp_path / "net.yaml").write_text("shards: pool\noutput: net\nepochs: 2\nbatch_size: 8\n")
-    result = CliRunner().invoke(app, ["train", str(tmp_path / "net.yaml"), "--set", "augment.flip=true"])
+    command = ["train", str(tmp_path / "net.yaml"), "--set", "augment.flip=true"]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert f"local-dir:{tmp_path / 'net'}" in result.stdout
+    assert re.fullmatch(r"data: 8 samples\n2 steps, loss \S+  \S+ samples/s\n", result.stderr)
+    result = CliRunner().invoke(app, [*command, "--set", "output=other", "--json"])
+    assert json.loads(result.stdout) == {"output": str(tmp_path / "other")}
     events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     assert [event["event"] for event in events] == ["data", "step", "trained"]
     assert "flip: true" in (tmp_path / "net" / "MODEL_CARD.md").read_text()
