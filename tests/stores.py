@@ -1,4 +1,4 @@
-"""An S3 server on loopback that fails as it is told, and a run whose pool, run folder and output lie there."""
+"""An S3 server on loopback that fails as it is told, and a run whose pool, folder and output lie there."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Writer:
     def write(self, runner: Runner) -> list[dict[str, Any]]:
         """Write the shards that are missing or were made from other columns; return a record of each."""
         weights = {n: dict(s.tally["weights"]) for n, s in runner.stamps[DECISIONS].items()}
-        shards = layout(runner.shards, weights, self.samples_per_shard)
+        shards = layout(runner.in_order(), weights, self.samples_per_shard)
         wanted = {shard.name: self._made_from(shard, runner) for shard in shards}
         with ThreadPoolExecutor(16) as pool:
             records = {r["name"]: r for r in pool.map(self._record, wanted) if r}
@@ -99,10 +99,15 @@ class Writer:
 def disown(run: Folder, files: Iterable[str]) -> None:
     """Note that files of the output are no longer what the run wrote: it will write them anew."""
     for name in {file.partition(".")[0].removesuffix("_stats") for file in files if file.endswith(_SUFFIXES)}:
-        record = {"name": name, "made_from": "", "samples": 0, "files": {}}
-        run.write(_record_path(name), json.dumps(record).encode())
+        _claim(run, name)
     for file in files:
         run.remove(f"state/published/{file}.json")
+
+
+def _claim(run: Folder, name: str) -> None:
+    """Note that a shard in the output is this run's, whatever becomes of it, and that it is not finished."""
+    record = {"name": name, "made_from": "", "samples": 0, "files": {}}
+    run.write(_record_path(name), json.dumps(record).encode())
 
 
 def _files(name: str) -> list[str]:
@@ -119,6 +124,7 @@ def _write_shard(item: tuple[NewShard, str], *, writer: Writer) -> dict[str, Any
     shard, made_from = item
     files: dict[str, Any] = {}
     rows: list[pa.Table] = []
+    _claim(writer.run, shard.name)
     with writer.output.create(f"{shard.name}.tar") as stream:
         with HashingStream(stream) as hashing, TarWriter(hashing) as tar:
             for part in shard.slices:
