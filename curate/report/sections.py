@@ -16,25 +16,19 @@ from curate.report.finished import Finished
 from curate.report.groups import copies_stages
 from pipelines.stage import Stage
 
+COMPLEXITY = (
+    "Complexity is the distance to neighbouring clusters times the spread inside; the more complex, the more "
+    "may stay."
+)
+
 
 def panel_section(run: Finished, panel: Panel) -> str:
     """Return what a stage was asked, what it did, its numbers, and the places for its samples."""
     name = panel.stage.name
     tally = run.tallies[name]
-    charts = "".join(
-        f"<figure>{histogram(axis, counts, panel.decides)}<figcaption>{escape(axis.label)}"
-        f"{_missing(counts.missing)}</figcaption></figure>"
-        for axis, counts in zip(panel.axes, panel.histograms, strict=True)
-    )
-    parts = [f"<p class=settings><code>{escape(_settings(panel.stage))}</code></p>"]
+    parts = [stage_facts(panel, tally)]
     if not panel.decides:
-        return "".join([*parts, f'<div class="charts">{charts}</div>'])
-    parts.append(
-        f"<p><b>{tally['samples']:,}</b> samples came, <b>{tally['kept']:,}</b> went on, "
-        f"<b>{sum(tally['dropped'].values()):,}</b> were dropped.</p>"
-    )
-    if charts:
-        parts.append(f'{_legend()}<div class="charts">{charts}</div>')
+        return parts[0]
     if name in copies_stages(run):
         parts.append(
             f'<h3>Groups</h3><p class="quiet">The one that stays comes first. The largest groups, then some '
@@ -45,6 +39,25 @@ def panel_section(run: Finished, panel: Panel) -> str:
             "nearest to the threshold first" if any(axis.thresholds for axis in panel.axes) else "at random"
         )
         parts.append(_sides(name, tally, near))
+    return "".join(parts)
+
+
+def stage_facts(panel: Panel, tally: dict[str, Any]) -> str:
+    """Return what a stage was asked and did, and the distributions of its numbers."""
+    charts = "".join(
+        f"<figure>{histogram(axis, counts, panel.decides)}<figcaption>{escape(axis.label)}"
+        f"{_missing(counts.missing)}</figcaption></figure>"
+        for axis, counts in zip(panel.axes, panel.histograms, strict=True)
+    )
+    parts = [f"<p class=settings><code>{escape(_settings(panel.stage))}</code></p>"]
+    if panel.decides:
+        parts.append(
+            f"<p><b>{tally['samples']:,}</b> samples came, <b>{tally['kept']:,}</b> went on, "
+            f"<b>{sum(tally['dropped'].values()):,}</b> were dropped.</p>"
+        )
+    if charts:
+        legend = _legend() if panel.decides else ""
+        parts.append(f'{legend}<div class="charts">{charts}</div>')
     return "".join(parts)
 
 
@@ -96,13 +109,9 @@ def cluster_section(clusters: Clustering) -> str:
     )
     choices = ["complexity", "size", "quota", "kept"] if clusters.pruning else ["size", "kept"]
     options = "".join(f"<option>{name}</option>" for name in choices)
-    explained = (
-        " Complexity is the distance to neighbouring clusters times the spread inside; the more complex, the "
-        "more may stay."
-        if clusters.pruning
-        else ""
-    )
-    tiles = "".join(_tile(clusters, tile) for tile in clusters.tiles)
+    explained = f" {COMPLEXITY}" if clusters.pruning else ""
+    link = "#find?cluster={}"
+    tiles = "".join(tile_item(clusters, tile, link) for tile in clusters.tiles)
     return (
         f"<p>{which}, by {by}; the samples shown are the nearest to each centroid.{explained}</p>"
         f'<p><label>sort by <select data-sort="{escape(clusters.stage)}">{options}</select></label></p>'
@@ -110,7 +119,18 @@ def cluster_section(clusters: Clustering) -> str:
     )
 
 
-def _tile(clusters: Clustering, tile: dict[str, Any]) -> str:
+def tile_item(clusters: Clustering, tile: dict[str, Any], link: str, pictures: str = "") -> str:
+    """Return a cluster as an item of a list.
+
+    Parameters
+    ----------
+    clusters, tile
+        The clustering, and the row of the cluster.
+    link
+        Where its samples are; its number takes the place of `{}`.
+    pictures
+        Items of a list, as HTML.
+    """
     cluster, size = int(tile["cluster"]), int(tile["size"])
     kept = int(clusters.kept[cluster])
     quota = int(tile.get("quota", size))
@@ -127,7 +147,7 @@ def _tile(clusters: Clustering, tile: dict[str, Any]) -> str:
     data = "".join(f' data-{name}="{value}"' for name, value in marks.items())
     shares = [(KEPT, kept / size), ("faint", max(0, quota - kept) / size)] if size else []
     return (
-        f'<li data-cluster="{cluster}"{data}><ul class="grid small"></ul>'
-        f'{bar(shares)}<p><a href="#find?cluster={cluster}">cluster {cluster}</a> · {kept:,} kept</p>'
+        f'<li data-cluster="{cluster}"{data}><ul class="grid small">{pictures}</ul>'
+        f'{bar(shares)}<p><a href="{escape(link.format(cluster))}">cluster {cluster}</a> · {kept:,} kept</p>'
         f'<p class="quiet">{facts}</p></li>'
     )

@@ -147,9 +147,10 @@ def parse(arguments: Mapping[str, Sequence[str]], standing: Standing) -> Query:
         group=given.pop("group", "").lower()[:_LONGEST_TEXT],
         ranges=_ranges(given, numbers),
         sort=_sort(given.pop("sort", ""), numbers),
-        page=min(max(1, _whole("page", given.pop("page", None)) or 1), _MOST_PAGES),
+        page=max(1, page_number(arguments, "page") or 1),
     )
-    given.pop("at", None)  # where in the list a sample stood: its own page reads it
+    for name in ("page", "at"):  # where in the list a sample stood: its own page reads it
+        given.pop(name, None)
     if given:
         raise QueryError(f"there is nothing to choose by called {next(iter(given))!r}")
     if query.sort == NEAR and not query.stage:
@@ -157,6 +158,13 @@ def parse(arguments: Mapping[str, Sequence[str]], standing: Standing) -> Query:
     if query.cluster is not None and not clusterings:
         raise QueryError("this run has no clusters")
     return query
+
+
+def page_number(arguments: Mapping[str, Sequence[str]], name: str) -> int | None:
+    """Return a whole number that a URL may hold; `QueryError` when it is none."""
+    values = arguments.get(name, ())
+    number = _whole(name, values[-1].strip() or None) if values else None
+    return None if number is None else min(number, _MOST_PAGES)
 
 
 def _one_of(name: str, value: str, known: Sequence[str] | Mapping[str, str]) -> str:

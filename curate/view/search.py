@@ -57,6 +57,19 @@ class Search:
         self._answers: OrderedDict[tuple[Query, int], _Answer] = OrderedDict()
         self._axes: dict[str, Sequence[Axis]] = {}
         self._lock = threading.Lock()
+        self._dear: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._dear_lock = threading.Lock()
+
+    def remember(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """Return what is made once for a key and costs a walk over the pool."""
+        with self._dear_lock:
+            if key not in self._dear:
+                self._dear[key] = make()
+            self._dear.move_to_end(key)
+            while len(self._dear) > _REMEMBERED:
+                self._dear.popitem(last=False)
+            found: Made = self._dear[key]
+            return found
 
     def find(self, query: Query, per_page: int = PER_PAGE) -> Found:
         """Return a page of what a query finds."""
