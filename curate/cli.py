@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate.commands import loop, pack, plugins, versions
+from curate.commands import loop, pack, plugins, versions, view
 from pipelines.errors import ConfigError, StoppedError
 
 
@@ -172,7 +172,8 @@ def run(
         return
     console = Console()
     funnel(console, checked.name, result.samples, result.dropped, result.set_aside, result.kept)
-    console.print(f"written to {result.output} in {result.seconds:g} s", highlight=False, soft_wrap=True)
+    written = f"written to {_short(result.output)} in {result.seconds:.1f} s"
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
     console.print(f"to look at it: curate report {where}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -209,22 +210,28 @@ def status(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="The folder of a finished run.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="The file, or clip-retrieval's folder.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The file, or the folder.")],
     as_: Annotated[
         str,
         typer.Option(
             "--as",
             help="datacomp: the subset, .npy; csv or parquet: every sample's decision and scores; "
-            "clip-retrieval: the kept samples' vectors.",
+            "clip-retrieval: the kept samples' vectors; hugging-face: a folder for load_dataset; "
+            "fiftyone: a folder of images with what became of each.",
         ),
     ] = "datacomp",
     encoder: Annotated[str | None, typer.Option(help="Whose vectors, where the run has several.")] = None,
+    images: Annotated[
+        bool,
+        typer.Option("--images/--no-images", help="hugging-face: with images, or with their URLs alone."),
+    ] = True,
 ) -> None:
     """Write what a run decided, or its vectors, in a format that other tools read."""
     from curate.exchange import export as write
 
-    n = write(run, output, as_, encoder)
-    what = {"datacomp": "uids", "csv": "decisions", "parquet": "decisions"}.get(as_, "vectors of each kind")
+    n = write(run, output, as_, encoder, images)
+    what = {"datacomp": "uids", "csv": "decisions", "parquet": "decisions"}.get(as_, "samples")
+    what = "vectors of each kind" if as_ == "clip-retrieval" else what
     print(f"wrote {n:,} {what} to {output}")
 
 
@@ -310,6 +317,7 @@ for _command in (
     versions.verify,
     versions.diff,
     versions.rollback,
+    view.view,
 ):
     app.command()(_command)
 
