@@ -98,7 +98,7 @@ def nvjpeg(shards: list[Path], n: int = 2048) -> float | None:
     return len(images) / (time.perf_counter() - started)
 
 
-def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> dict[str, float]:
+def pipeline(spec: EncoderSpec, pool: Path, home: Path) -> dict[str, float]:
     """Run `score: clip` over the pool; return samples a second of the embedding stage, whole and steady.
 
     With what the cores did in the steady part.
@@ -108,12 +108,7 @@ def pipeline(args: argparse.Namespace, pool: Path, path: Path, home: Path) -> di
         "pool": {"shards": str(pool), "verify": "header"},
         "run": str(home / "run"),
         "engine": {"gpus": 1, "threads_per_worker": 1},
-        "encoder": {
-            "model": args.model,
-            "pretrained": str(path),
-            "precision": args.precision,
-            "batch_size": args.batch_size,
-        },
+        "encoder": spec.model_dump(),
         "stages": [{"score": "clip"}, {"keep": {"by": "clip", "top": 10}}],
         "output": {"shards": str(home / "out")},
     }
@@ -207,6 +202,7 @@ def main() -> None:
             pretrained=str(path),
             precision=args.precision,
             batch_size=args.batch_size,
+            activation="quickgelu" if args.model.endswith("quickgelu") else "gelu",
             device="cuda",
         )
         encoder = Encoder.load(spec)
@@ -222,7 +218,7 @@ def main() -> None:
         say(decode_1=decoding(encoder, places, 1, args.seconds))
         say(decode_half=decoding(encoder, places, cores // 2, args.seconds))
         say(decode_all=decoding(encoder, places, cores, args.seconds), nvjpeg=nvjpeg(shards))
-        say(pipeline=pipeline(args, pool, path, home))
+        say(pipeline=pipeline(spec, pool, home))
         say(clip_retrieval=clip_retrieval(encoder, shards, args.batch_size, home))
         limit = min(found["bare_graph"], found["decode_all"]["rate"])
         steady = found["pipeline"]["steady"]
