@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,11 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535  # pixels, as in JPEG: a PNG of one row could have a billion
 
 Reason = Literal["empty_image", "not_an_image", "too_many_pixels", "broken_image"]
 
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP")
+_MOST_SCANS = 100  # a progressive JPEG has about ten; each takes as long as the whole image once more
+# The limit here is `max_pixels`, and whatever else is odd about an image is its `ImageProblem` or harmless.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -27,7 +33,7 @@ class ImageProblem(ValueError):  # noqa: N818 - it is the image that has the pro
     ----------
     reason
         `empty_image` (no bytes), `not_an_image` (no JPEG, PNG or WebP), `too_many_pixels`, or
-        `broken_image` (cut short or damaged).
+        `broken_image` (cut short, damaged, or made to keep a decoder busy).
     """
 
     # The message depends on nothing but the bytes: it is stored, and runs are compared to the byte.
@@ -53,15 +59,19 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     Raises
     ------
     ImageProblem
-        Also when the image has more than `max_pixels` pixels.
+        Also when the image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side.
     """
     format = _sniff(data)
+    if format == "jpeg":
+        _refuse_endless(data)
     size = _jpeg_size(data) if format == "jpeg" else None
     if size is None:
         with _open(data) as image:
             size = image.size
     if size[0] * size[1] > max_pixels:
         raise ImageProblem("too_many_pixels", f"{size[0]}x{size[1]} is more than {max_pixels:,} pixels")
+    if max(size) > MAX_SIDE:
+        raise ImageProblem("too_many_pixels", f"{size[0]}x{size[1]} is more than {MAX_SIDE:,} on a side")
     return ImageHeader(format, *size)
 
 
@@ -126,6 +136,33 @@ def _sniff(data: bytes) -> str:
     raise ImageProblem("not_an_image", f"neither JPEG, PNG nor WebP; starts with {data[:12]!r}")
 
 
+def _refuse_endless(data: bytes) -> None:
+    """Raise where a small JPEG repeats its scans, and so would take minutes or hours to decode."""
+    if (n := _scans(data)) > _MOST_SCANS:
+        raise ImageProblem("broken_image", f"{n:,} scans, and no JPEG needs more than {_MOST_SCANS}")
+
+
+def _scans(data: bytes) -> int:
+    """Count a JPEG's scans up to its end marker, segment by segment (ITU-T T.81, annex B)."""
+    place, scans, components = 2, 0, 0
+    while (place := data.find(b"\xff", place)) >= 0 and place + 10 < len(data) and data[place + 1] != 0xD9:
+        marker = data[place + 1]
+        if marker == 0xFF:  # padding
+            place += 1
+            continue
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # has no length: a byte of data, a restart
+            place += 2
+            continue
+        if marker in (0xC0, 0xC1):  # not progressive
+            components = data[place + 9]
+        if marker == 0xDA:
+            scans += 1
+            if data[place + 4] == components:  # all at once, as in most: decoders take no second one
+                break
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return scans
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
@@ -163,7 +200,7 @@ def _open(data: bytes) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # PIL's own conversion would make all but the darkest pixels white
-        levels = np.asarray(image).astype(np.int64) >> 8
+        levels = np.asarray(image) >> 8
         return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 WAVES = 63
 
 _SIDE = 32
+_USUAL_SIDE = 2048  # pixels: matrices for longer sides are not kept, or a pool of odd sizes would fill memory
 _KEPT = 8
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _FLAT = 2.0  # grey levels: below this deviation there is nothing to see
@@ -47,15 +48,21 @@ def looks(pixels: NDArray[np.uint8]) -> Looks | None:
     return Looks(int.from_bytes(np.packbits(bits).tobytes()), scaled)
 
 
-@lru_cache(maxsize=512)
 def _averages(n: int) -> NDArray[np.float32]:
     """Return the matrix (32, n) that averages n values into 32 stretches of equal length."""
+    return _usual_averages(n) if n <= _USUAL_SIDE else _made_averages(n)
+
+
+def _made_averages(n: int) -> NDArray[np.float32]:
     edges = np.arange(_SIDE + 1) * n / _SIDE
     low, high = edges[:-1, None], edges[1:, None]
     places = np.arange(n)[None, :]
     overlap = np.clip(np.minimum(high, places + 1) - np.maximum(low, places), 0, None)
     weights: NDArray[Any] = overlap / overlap.sum(1, keepdims=True)
     return weights.astype(np.float32)
+
+
+_usual_averages = lru_cache(maxsize=512)(_made_averages)
 
 
 @lru_cache(maxsize=1)

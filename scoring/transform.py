@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scoring.images import decode_pil, decode_rgb
+from scoring.images import ImageProblem, decode_pil, decode_rgb
 
 # A reduced decode stays this many times larger than the target, so that the resize still does the smoothing.
 REDUCED_MARGIN = 1.5
@@ -89,8 +89,17 @@ class Exact:
 
     def read(self, data: bytes, *, max_pixels: int) -> torch.Tensor:
         """Return one normalised image, float32 of shape (3, height, width)."""
-        image: torch.Tensor = self._transform(decode_pil(data, max_pixels=max_pixels))
+        decoded = decode_pil(data, max_pixels=max_pixels)
+        self._refuse_ribbon(*decoded.size, max_pixels)
+        image: torch.Tensor = self._transform(decoded)
         return image
+
+    def _refuse_ribbon(self, width: int, height: int, max_pixels: int) -> None:
+        """Raise where open_clip would scale a line of pixels up to gigabytes before it crops the middle."""
+        long = max(width, height) / min(width, height) * max(self._p.height, self._p.width)
+        if self._p.resize_mode == "shortest" and long * min(self._p.height, self._p.width) > max_pixels:
+            detail = f"{width}x{height} would be resized to {long:,.0f} pixels long"
+            raise ImageProblem("too_many_pixels", detail)
 
     def finish(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images: they are finished."""

@@ -15,6 +15,7 @@ BLOCK = 512
 REGULAR = frozenset(b"0\x007")
 MAX_HEADER_TEXT = 1 << 20  # a long name or a PAX record is never longer than this in good faith
 _SKIP_BYTES = 1 << 20
+_MOST_AT_ONCE = 32 << 20  # a file makes room for all that it is asked for, whether it has that much or not
 _WINDOW = 1 << 16  # how much is searched at a time for the next header
 _MAGIC_AT = 257  # where in a header `ustar` stands
 _ZEROS = bytes(BLOCK)
@@ -139,8 +140,9 @@ def _number(field: bytes) -> int | None:
 
 
 def _text(raw: bytes) -> str:
-    # Two different names must stay different, so bad bytes are spelled out, not replaced.
-    return raw.decode("utf-8", "backslashreplace")
+    # Two different names must stay different, so bad bytes are spelled out, not replaced. A zero byte would
+    # end the name for whoever reads it next, though it does not in a PAX record.
+    return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _extension(tar: _Stream, header: _Header) -> dict[str, str]:
@@ -150,7 +152,7 @@ def _extension(tar: _Stream, header: _Header) -> dict[str, str]:
         return {}
     data = tar.data(header.name, header.size, MAX_HEADER_TEXT) or b""
     if header.kind == ord("L"):
-        return {"path": _text(data.rstrip(b"\0"))}
+        return {"path": _text(data.split(b"\0", 1)[0])}
     return _pax(data) if header.kind == ord("x") else {}
 
 
@@ -179,7 +181,7 @@ class _Stream:
         data = b""
         if self._ahead:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
-        while len(data) < size and (more := self._read(size - len(data))):
+        while len(data) < size and (more := self._read(min(size - len(data), _MOST_AT_ONCE))):
             data = data + more if data else more  # most often all comes at once: no copy
         self.position += len(data)
         return data

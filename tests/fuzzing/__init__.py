@@ -1,0 +1,1 @@
+"""Hostile input, drawn from seeds: what the tests of `tests/failures` feed to readers."""
