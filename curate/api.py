@@ -14,7 +14,7 @@ from curate.events import EventLog, machine
 from pipelines.config import RunConfig
 from pipelines.output.publish import put_if_changed
 from pipelines.run import Result, execute
-from pipelines.storage import Folder, resolve
+from pipelines.storage import Folder, resolve, stop_when_files_fail
 
 
 def run(
@@ -53,16 +53,28 @@ def run(
         When work is left; calling again goes on from there.
     """
     checked, base = load(config, overrides, allow_plugin=allow_plugin)
-    with EventLog(Folder(resolve(checked.run, base))) as log:
+    return run_loaded(checked, base, on_event, allow_class=allow_class)
+
+
+@stop_when_files_fail()
+def run_loaded(
+    config: RunConfig,
+    base: Path,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    *,
+    allow_class: Collection[str] = (),
+) -> Result:
+    """Curate as `run` does, by a configuration that is loaded; its relative paths start at `base`."""
+    with EventLog(Folder(resolve(config.run, base))) as log:
 
         def emit(event: dict[str, Any]) -> None:
             if event["event"] == "pool":  # the first: the run owns its folder now
-                put_if_changed(log.run, "run.yaml", resolved(checked, base))
+                put_if_changed(log.run, "run.yaml", resolved(config, base))
                 log.write(machine())
             log.write(event)
             on_event(event)
 
-        result = execute(checked, base=base, emit=emit, allow_class=allow_class)
+        result = execute(config, base=base, emit=emit, allow_class=allow_class)
         draw_accounts(log.run)
         return result
 

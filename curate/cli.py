@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from curate.commands import loop, pack, plugins, versions, view
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.object_store import is_store_error
 
 
 class _Root(TyperGroup):
@@ -165,8 +166,7 @@ def run(
     checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
     where = _short(resolve(checked.run, base))
     with shown(as_json) as show:
-        allowed = {"allow_class": allow_class or (), "allow_plugin": allow_plugin or ()}
-        result = api.run(config, set_ or (), show, **allowed)
+        result = api.run_loaded(checked, base, show, allow_class=allow_class or ())
     if as_json:
         print(json.dumps(result.as_dict()))
         return
@@ -223,7 +223,7 @@ def export(
     encoder: Annotated[str | None, typer.Option(help="Whose vectors, where the run has several.")] = None,
     images: Annotated[
         bool,
-        typer.Option("--images/--no-images", help="hugging-face: with images, or with their URLs alone."),
+        typer.Option("--images/--no-images", help="hugging-face: with images, or just their URLs."),
     ] = True,
 ) -> None:
     """Write what a run decided, or its vectors, in a format that other tools read."""
@@ -338,6 +338,10 @@ def main() -> None:
         _fail(error, 3)
     except KeyboardInterrupt:  # while the commands were being loaded
         _fail("stopped", 3)
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_store_error(error)):
+            raise  # a defect of ours: where it happened is what people should send
+        _fail(f"{type(error).__name__}: {error}", 3)
 
 
 def _fail(message: object, code: int) -> None:

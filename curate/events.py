@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,10 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
+            self._put()  # after an error, most often of the store, that one is what people should see
+
+    def _put(self) -> None:
         if self._lines:
             before = self.run.read("events.jsonl") if self.run.exists("events.jsonl") else b""
             self.run.write("events.jsonl", before + "".join(self._lines).encode())

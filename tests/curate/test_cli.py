@@ -107,7 +107,7 @@ def test_an_interrupted_run_ends_with_3_and_can_go_on(
     curate: Command, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(api, "run", interrupted)
+        patch.setattr(api, "run_loaded", interrupted)
         ended = curate("run", file, "--set", "stages=[]")
     again = f"curate run {file} --set 'stages=[]'"
     assert (ended.code, ended.err) == (3, f"curate: stopped; to go on from here, run it again: {again}\n")

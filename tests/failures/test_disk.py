@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, too few handles: a message, nothing half-written, the same bytes later."""
+"""Disks that are full or read-only, few handles: a message, nothing half-written, the same bytes later."""
 
 from __future__ import annotations
 
