@@ -38,6 +38,8 @@ from pipelines.plugins.offers import PluginFile, Plugins
 from pipelines.plugins.use import PluginUse, Sort
 from pipelines.pool.config import PoolConfig
 from pipelines.pool.vectors import StoredVectors
+from pipelines.refit import Refit
+from pipelines.refit import checked as checked_refit
 from pipelines.score_config import SCORES, ScoreConfig
 from scoring.encoder_spec import EncoderSpec
 
@@ -126,6 +128,16 @@ class RunConfig(_Strict):
         description="in order, each on the survivors of the one before"
     )
     output: OutputConfig
+    refit: Refit = Field(
+        "always",
+        description="what is fitted over the pool, when it has grown: always, never again, or when_grown_by: "
+        "0.1, a share of what was fitted; what is held leaves earlier shards as they are",
+    )
+
+    @field_validator("refit", mode="before")
+    @classmethod
+    def _check_refit(cls, given: Any) -> Any:
+        return checked_refit(given)
 
     @model_validator(mode="after")
     def _images_where_needed(self) -> Self:

@@ -22,6 +22,7 @@ from pipelines.output.subset import SubsetConfig
 from pipelines.plugins.use import PluginUse
 from pipelines.pool.tables import layout_of
 from pipelines.pool.vectors import StoredVectors
+from pipelines.refit import refuse_unheld
 from pipelines.score_config import FileScores, NormSim, SClipLoss, Similarity
 from pipelines.stage import Stage
 from pipelines.stages.cluster import plan_cluster
@@ -214,6 +215,7 @@ def plan(config: RunConfig, base: str | Path = ".") -> Plan:
     if isinstance(first := result.stages[0], Ingest):
         result.stages[0] = replace(first, pixels=_pixels(result))
     result.stages.append(Decide(tuple(stage.name for stage in result.stages)))
+    refuse_unheld(config.refit, result.stages)
     return result
 
 

@@ -24,6 +24,7 @@ from pipelines.plan import Plan, plan
 from pipelines.plugins.use import PluginUse
 from pipelines.pool.shards import Shard, numbering_gaps
 from pipelines.pool.tables import pool_shards
+from pipelines.refit import fits_of, note_fits
 from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
 from pipelines.stages.embed import Embed
@@ -100,7 +101,11 @@ def execute(
         preload = _preload(stages, run, shards)
         with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
             runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
-            runner.go(stages.stages)
+            runner.go(stages.stages[:1])
+            runner.fits = fits_of(config.refit, runner, stages.stages)
+            if runner.fits.message:
+                tell({"event": "note", "stage": "refit", "message": runner.fits.message})
+            runner.go(stages.stages[1:])
             counts = account(runner, stages)
             _publish(runner, stages, config, output, counts, base)
         note_finished(run, output, found)
@@ -155,6 +160,7 @@ def _publish(
     runner: Runner, stages: Plan, config: RunConfig, output: Folder, counts: dict[str, Any], base: str | Path
 ) -> None:
     """Write the new shards and what stands beside them; the manifest comes last."""
+    fits = note_fits(runner, stages.stages)
     publish.write_set_aside(runner, [stage.name for stage in stages.stages[:-1]])
     files: dict[str, Any] = {}
     if config.output.shards is not None:
@@ -166,6 +172,7 @@ def _publish(
         if folder.url == output.url:
             files[name] = facts
     pool = {"shards": len(runner.shards), "digest": _digest(runner, "ingest")}
+    pool |= {"fits": fits} if fits else {}
     counts = {**counts, "pool": pool}
     decides = _what_decides(config, runner, stages)
     manifest = publish.manifest(config.name, decides, counts, files)
@@ -215,4 +222,6 @@ def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, An
     for encoder in [content["encoder"] or {}, *content["encoders"].values()]:
         for place in ("decoders", "device"):
             encoder.pop(place, None)
+    if content["refit"] == "always":
+        del content["refit"]
     return content

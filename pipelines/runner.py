@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pipelines.columns import ColumnStore, Stamp, fingerprint
 from pipelines.engine import Engine
 from pipelines.errors import StoppedError
 from pipelines.pool.shards import Shard
+from pipelines.refit import Fits
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
 
@@ -29,6 +31,11 @@ class Runner:
     emit: Emit
     max_set_aside: float
     stamps: dict[str, dict[str, Stamp]] = field(default_factory=dict)
+    fits: Fits = field(default_factory=Fits)
+
+    def in_order(self) -> list[Shard]:
+        """Return the pool as it came: by generation, then by name."""
+        return sorted(self.shards, key=lambda shard: self.fits.of(shard.name))
 
     def go(self, stages: Sequence[Stage]) -> None:
         """Run the stages in order.
@@ -51,7 +58,8 @@ class Runner:
         store = ColumnStore(self.run)
         there = store.stamps(stage.name, (shard.name for shard in self.shards))
         summary = self._summary(stage)
-        wanted = {shard.name: self._made_from(stage, shard, summary) for shard in self.shards}
+        decides = self._what_decides(stage, summary)
+        wanted = {shard.name: self._made_from(stage, shard, decides[shard.name]) for shard in self.shards}
         done = {name: stamp for name, stamp in there.items() if stamp.fingerprint == wanted[name]}
         missing = [(shard, wanted[shard.name]) for shard in self.shards if shard.name not in done]
         self.emit({"event": "stage", "stage": stage.name, "shards": len(self.shards), "done": len(done)})
@@ -65,24 +73,47 @@ class Runner:
         spent, totals = cost.so_far(stage.runs_model), _counts(self.totals(stage.name))
         self.emit({"event": "stage_done", "stage": stage.name, **spent, "new": len(missing), **totals})
 
+    def _what_decides(self, stage: Stage, summary: Any) -> dict[str, Any]:
+        """Return for each shard what of the pool its columns depend on: the summary.
+
+        Where fits are held, a summary that is made anew each time depends, as far as a shard is concerned, on
+        the shards of its generation and of those before.
+        """
+        if not (stage.anew and self.fits.fitted_on):
+            return dict.fromkeys((shard.name for shard in self.shards), summary)
+        found: dict[str, Any] = {}
+        so_far = ""
+        for _, shards in itertools.groupby(self.in_order(), key=lambda shard: self.fits.of(shard.name)):
+            own = [(shard.name, self._inputs(stage, shard)) for shard in shards]
+            so_far = fingerprint(so_far, own)
+            found |= dict.fromkeys((name for name, _ in own), so_far)
+        return found
+
+    def _inputs(self, stage: Stage, shard: Shard) -> list[str]:
+        return [self.stamps[name][shard.name].digest for name in stage.reads]
+
     def _made_from(self, stage: Stage, shard: Shard, summary: Any) -> str:
-        inputs = [self.stamps[name][shard.name].digest for name in stage.reads]
-        return fingerprint(*_identity(stage), summary, [*inputs, *stage.files(shard)])
+        inputs = [*self._inputs(stage, shard), *stage.files(shard)]
+        return fingerprint(*_identity(stage), summary, inputs)
 
     def _summary(self, stage: Stage) -> Any:
         """Return a stage's summary of the pool, from the run folder if it is of the same columns."""
         if type(stage).summarize is Stage.summarize:
             return None
-        inputs = [[s.name, *(self.stamps[name][s.name].digest for name in stage.reads)] for s in self.shards]
-        made_from = fingerprint(*_identity(stage), inputs)
         path = f"state/{stage.name}.json"
         kept = read_json(self.run, path)
+        if self.fits.held and not stage.anew:
+            return kept["summary"]
+        inputs = [[shard.name, *self._inputs(stage, shard)] for shard in self.shards]
+        later = self.fits.later if stage.anew else {}
+        made_from = fingerprint(*_identity(stage), inputs, *([later] if later else []))
         if kept.get("made_from") == made_from:
             return kept["summary"]
         self.emit({"event": "summary", "stage": stage.name})
         workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
         survivors = {name: int(self.totals(name)["kept"]) for name in stage.reads}
-        summary = stage.summarize(Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map))
+        pool = Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map, later)
+        summary = stage.summarize(pool)
         self.run.write(path, json.dumps({"made_from": made_from, "summary": summary}, indent=1).encode())
         self._clear(stage.name, but=workspace)
         return summary

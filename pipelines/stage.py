@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,7 +68,8 @@ class Pool:
     """All shards at once, for a stage that must know the whole pool.
 
     `run_tasks` runs a function on many items on the workers; `workspace` is a folder for what is too large to
-    return; `n_survivors` is how many samples come through the stages that the summarising one reads.
+    return; `n_survivors` is how many samples come through the stages that the summarising one reads;
+    `later` are the generations of shards that came after what is held was fitted, by name.
     """
 
     shards: tuple[Shard, ...]
@@ -76,6 +77,7 @@ class Pool:
     workspace: Folder
     n_survivors: Mapping[str, int]
     run_tasks: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+    later: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -92,6 +94,13 @@ class Stage(ABC):
 
     runs_model: ClassVar[bool] = False
     """Whether its shards belong on the workers that have GPUs."""
+
+    anew: ClassVar[bool] = False
+    """Whether its summary is made of the whole pool each time, also where fits are held (`refit`).
+
+    For what compares samples with each other. Shards of an earlier generation must come first in it, so that
+    nothing changes for them.
+    """
 
     @property
     @abstractmethod
@@ -111,6 +120,14 @@ class Stage(ABC):
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
         """Return everything beside its inputs that decides the result, as JSON values."""
+
+    def lasting_settings(self) -> Mapping[str, Any]:
+        """Return those of the settings that a growing pool leaves as they are."""
+        return self.settings()
+
+    def cannot_hold(self) -> str | None:
+        """Return why shards that came earlier can't keep what they have; None where they can."""
+        return None
 
     def files(self, shard: Shard) -> list[Any]:
         """Return what identifies the files that this stage reads beside columns, as JSON values."""

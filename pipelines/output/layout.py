@@ -37,13 +37,13 @@ def layout(
 ) -> list[NewShard]:
     """Cut the kept samples into new shards of equal size, numbered without gaps.
 
-    Samples come in the order of the pool: shard by name, then row. Repeats come in rounds, all second copies
+    Samples come in the order of the pool: shard by shard, then row. Repeats come in rounds, all second copies
     behind all first ones, so that copies never share a batch in a small pool.
 
     Parameters
     ----------
     shards
-        The pool, sorted by name.
+        The pool, sorted by name; where fits are held, what came later behind what was there.
     weights
         For each shard's name, how many samples have which weight.
     samples_per_shard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,14 @@ _KEY_DIGITS = 8  # of a key's hex digits, enough to spread the pool evenly over 
 class DuplicatesStage(Stage):
     """Drops every sample whose image is a copy of an earlier one's, by uid, and says of which.
 
+    Where fits are held, shards of an earlier generation come first: a new copy of an old sample goes, and the
+    old one stays.
+
     The pool is cut by key into parts of about a million samples, so that all copies of an image fall into the
     same part. A part's matches are written to the run folder, sorted by shard, and each shard picks its own.
     """
+
+    anew: ClassVar[bool] = True
 
     stage_name: str
     config: Duplicates
@@ -63,17 +68,31 @@ class DuplicatesStage(Stage):
         """Write the matches of every part; return where they are and a hash of what is in them."""
         n_parts = max(1, -(-pool.n_survivors[self.gate] // self.samples_per_part))
         match = partial(
-            self._match_part, n_parts=n_parts, shards=pool.shards, run=pool.run, out=pool.workspace
+            self._match_part,
+            n_parts=n_parts,
+            shards=pool.shards,
+            later=pool.later,
+            run=pool.run,
+            out=pool.workspace,
         )
         digests = dict(pool.run_tasks(match, range(n_parts)))
         return {"matches": pool.place, "digests": [digests[part] for part in range(n_parts)]}
 
     def _match_part(
-        self, part: int, *, n_parts: int, shards: Sequence[Shard], run: Folder, out: Folder
+        self,
+        part: int,
+        *,
+        n_parts: int,
+        shards: Sequence[Shard],
+        later: Mapping[str, int],
+        run: Folder,
+        out: Folder,
     ) -> tuple[int, str]:
-        table = pa.concat_tables(self._in_part(ShardColumns(s, run), part, n_parts) for s in shards)
-        key, uid = table[self.config.key].combine_chunks(), table["uid"].combine_chunks()
-        copies = find_copies(key, uid, pa.array(np.arange(len(table))))
+        table = pa.concat_tables(
+            self._in_part(ShardColumns(s, run), part, n_parts, later.get(s.name, 0)) for s in shards
+        )
+        key, order = table[self.config.key].combine_chunks(), table["order"].combine_chunks()
+        copies = find_copies(key, order, pa.array(np.arange(len(table))))
         copy, survivor = table.take(pa.array(copies.copy)), table.take(pa.array(copies.survivor))
         same_bytes = pc.equal(copy["sha256"], survivor["sha256"])
         matches = pa.table(
@@ -88,12 +107,14 @@ class DuplicatesStage(Stage):
             pq.write_table(matches, stream, row_group_size=10_000)
         return part, digest(matches)
 
-    def _in_part(self, columns: ShardColumns, part: int, n_parts: int) -> pa.Table:
+    def _in_part(self, columns: ShardColumns, part: int, n_parts: int, generation: int) -> pa.Table:
         table = columns.survivors(self.gate, self._columns)
         if n_parts > 1:
             digits = pc.fill_null(pc.utf8_slice_codeunits(table[self.config.key], 0, _KEY_DIGITS), "0")
             values = np.array([int(text, 16) for text in digits.to_pylist()], np.int64)
             table = table.filter(pa.array(values % n_parts == part))
+        order = pc.binary_join_element_wise(f"{generation:08x}", table["uid"], "")
+        table = table.append_column("order", order)
         return table.append_column("shard", pa.repeat(columns.shard.name, len(table)))
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,8 @@ class FileScoresStage(Stage):
     their names, sizes and times.
     """
 
+    anew: ClassVar[bool] = True
+
     stage_name: str
     config: FileScores
     gate: str
@@ -63,6 +65,10 @@ class FileScoresStage(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Return the columns, what they are joined on, and which files they come from."""
         return {"columns": self.config.columns, "match": self.config.match, "files": self.made_of}
+
+    def lasting_settings(self) -> Mapping[str, Any]:
+        """Return the settings without the files: those of new shards come with new files."""
+        return {name: value for name, value in self.settings().items() if name != "files"}
 
     def summarize(self, pool: Pool) -> Any:
         """Join part by part; return where the scores of which shards lie, and a hash of each bundle."""

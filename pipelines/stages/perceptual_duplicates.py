@@ -58,6 +58,10 @@ class PerceptualStage(Stage):
         """Return the parameters."""
         return self.config.model_dump()
 
+    def cannot_hold(self) -> str:
+        """Return why: groups are chains."""
+        return "a new picture may link two groups that were apart"
+
     def summarize(self, pool: Pool) -> Any:
         """Find the groups and write who is a copy of whom; return where that lies, and a hash of it."""
         names = [f"{shard.name}.parquet" for shard in pool.shards]

@@ -57,6 +57,10 @@ class SClipLossStage(ScoreStage):
         """Return the parameters and the seed."""
         return {**super().settings(), "seed": self.seed}
 
+    def cannot_hold(self) -> str:
+        """Return why: a score hangs on the other pairs of its batch."""
+        return "each pair is scored against others from everywhere in the pool"
+
     def summarize(self, pool: Pool) -> Any:
         """Score all partitions; return where the parts lie, with a hash of each."""
         found = dict(pool.map_shards(self._count))

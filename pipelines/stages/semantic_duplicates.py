@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BUNDLE_BYTES = 256 << 20  # of float16 vectors that a worker holds at once
 _CHECKED = 0.01  # share of the samples whose neighbouring clusters are looked into, to know what is missed
 _CHECKED_CLUSTERS = 2
-_RANK, _UID = "rank", "uid"
+_CAME, _RANK, _UID = "generation", "rank", "uid"  # in this order samples are preferred, the lowest first
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class SimilarStage(Stage):
     Earlier means more worth keeping. Clusters are brought together in bundles that fit into memory. A share
     of the samples is also compared with two neighbouring clusters, so that `beyond` tells what borders hide.
     """
+
+    anew: ClassVar[bool] = True
 
     stage_name: str
     config: Semantic
@@ -70,6 +72,10 @@ class SimilarStage(Stage):
         threshold = None if self.config.rule == "published" else self.config.threshold
         return {**parameters, "of": self.of, "threshold": threshold}
 
+    def cannot_hold(self) -> str | None:
+        """Return why not, for the rule whose groups are chains."""
+        return "a new sample may link two components" if self.config.rule == "component" else None
+
     def summarize(self, pool: Pool) -> Any:
         """Compare inside every cluster; return where the results lie, with a hash of each bundle's."""
         centroids = read_summary_centroids(pool.run, self.cluster)
@@ -81,7 +87,7 @@ class SimilarStage(Stage):
         names = [f"{shard.name}.arrow" for shard in pool.shards]
         missing = [n for n in range(n_bundles) if not folder.exists(_bundle(n))]
         if missing:
-            deal = partial(self._deal_out, bundles=bundles, folder=shuffle)
+            deal = partial(self._deal_out, bundles=bundles, later=pool.later, folder=shuffle)
             list(pool.map_shards(deal))
             compare = partial(self._compare, names=names, shuffle=shuffle, folder=folder)
             list(pool.run_tasks(compare, missing))
@@ -94,7 +100,9 @@ class SimilarStage(Stage):
         table = columns.survivors(self.gate, {"cluster": self.cluster})
         return np.bincount(table["cluster"].to_numpy(), minlength=k)
 
-    def _deal_out(self, columns: ShardColumns, *, bundles: NDArray[np.int64], folder: Folder) -> None:
+    def _deal_out(
+        self, columns: ShardColumns, *, bundles: NDArray[np.int64], later: Mapping[str, int], folder: Folder
+    ) -> None:
         """Write a shard's samples by bundle: each in its own cluster, and as a query in neighbouring ones."""
         sources = {
             "cluster": self.cluster,
@@ -110,6 +118,8 @@ class SimilarStage(Stage):
         places, clusters, kinds = (np.concatenate(each) for each in zip(*parts, strict=True))
         chosen = table.select(["row", "uid", self.of]).take(pa.array(places))
         chosen = chosen.append_column("shard", pa.repeat(columns.shard.name, len(chosen)))
+        generation = np.full(len(chosen), later.get(columns.shard.name, 0), np.int32)
+        chosen = chosen.append_column(_CAME, pa.array(generation))
         chosen = chosen.append_column(_RANK, pa.array(rank[places]))
         chosen = chosen.append_column("cluster", pa.array(clusters, pa.int32()))
         chosen = chosen.append_column("kind", pa.array(kinds))
@@ -145,7 +155,7 @@ class SimilarStage(Stage):
         cluster = table["cluster"].to_numpy()
         order = pc.sort_indices(
             table,
-            [("cluster", "ascending"), ("kind", "ascending"), (_RANK, "ascending"), (_UID, "ascending")],
+            [(name, "ascending") for name in ("cluster", "kind", _CAME, _RANK, _UID)],
         ).to_numpy()
         ends = np.cumsum(np.unique(cluster, return_counts=True)[1])
         results = [self._within(table, rows) for rows in np.split(order, ends[:-1])] if len(order) else []
@@ -273,9 +283,9 @@ def bundle_clusters(sizes: NDArray[np.int64], largest: int) -> NDArray[np.int64]
 
 def _places_before(part: pa.Table, n: int) -> NDArray[np.int64]:
     """Return for each query, behind the n members, how many of them are preferred to it."""
-    rank, uid = part[_RANK].to_numpy(), np.array(part[_UID].to_pylist(), "S32")
-    key = np.empty(len(part), [("rank", np.float32), ("uid", "S32")])
-    key["rank"], key["uid"] = rank, uid
+    key = np.empty(len(part), [(_CAME, np.int32), (_RANK, np.float32), (_UID, "S32")])
+    key[_CAME], key[_RANK] = part[_CAME].to_numpy(), part[_RANK].to_numpy()
+    key[_UID] = np.array(part[_UID].to_pylist(), "S32")
     return np.searchsorted(key[:n], key[n:])
 
 
