@@ -14,6 +14,8 @@ from curate.status import read_run
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.output.export import FinishedRun, export_decisions, export_subset, export_vectors
+from pipelines.output.fiftyone import export_fiftyone
+from pipelines.output.hugging_face import export_hugging_face
 from pipelines.output.publish import put_stream
 from pipelines.output.subset import UnsortedSubsetError, read_subset, read_unchecked, subset_file
 from pipelines.output.verify_subset import contents, coverage, uids_of_run, uids_of_tables
@@ -21,10 +23,10 @@ from pipelines.pool.tables import layout_of, pool_shards
 from pipelines.storage import Folder, resolve
 
 _AT_ONCE = 4_000_000
-FORMATS = ("datacomp", "csv", "parquet", "clip-retrieval")
+FORMATS = ("datacomp", "csv", "parquet", "clip-retrieval", "hugging-face", "fiftyone")
 
 
-def export(run: str, output: str, kind: str, encoder: str | None) -> int:
+def export(run: str, output: str, kind: str, encoder: str | None, images: bool = True) -> int:
     """Write what a finished run found in another tool's format; return how many samples or uids.
 
     Raises
@@ -36,6 +38,10 @@ def export(run: str, output: str, kind: str, encoder: str | None) -> int:
     path = resolve(output, ".")
     if kind == "clip-retrieval":
         return export_vectors(finished, path, encoder)
+    if kind == "hugging-face":
+        return export_hugging_face(finished, path, images=images)
+    if kind == "fiftyone":
+        return export_fiftyone(finished, path)
     if kind == "datacomp":
         return export_subset(finished, path)
     if kind in ("csv", "parquet"):

@@ -29,7 +29,8 @@ from pipelines.stages.score import matrix
 from pipelines.storage import Folder, resolve
 
 _DECIDED = ("uid", "key", "shard", "kept", "weight", "stage", "reason", "set_aside")
-_DESCRIBED = ("uid", "url", "width", "height", "original_width", "original_height", "sha256")
+_FORMULA = r"^[=+\-@\t\r\n]"
+DESCRIBED = ("uid", "url", "width", "height", "original_width", "original_height", "sha256")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def export_decisions(run: FinishedRun, path: str, *, csv: bool) -> int:
     writer: Any = None
     with _create(path) as stream:
         for columns in run.columns:
-            table = _decisions(columns, run.stages)
+            table = decisions(columns, run.stages)
+            table = harmless(table) if csv else table
             writer = writer or (pa_csv.CSVWriter if csv else pq.ParquetWriter)(stream, table.schema)
             writer.write_table(table)
             n += len(table)
@@ -82,7 +84,22 @@ def export_decisions(run: FinishedRun, path: str, *, csv: bool) -> int:
     return n
 
 
-def _decisions(columns: ShardColumns, stages: Plan) -> pa.Table:
+def harmless(table: pa.Table) -> pa.Table:
+    """Return a table whose texts no spreadsheet takes for a formula: such texts get a ' in front.
+
+    A key or a shard's name is whatever stood in a tar.
+    """
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table[field.name]
+            formula = pc.match_substring_regex(texts, _FORMULA)
+            quoted = pc.binary_join_element_wise("'", texts, "")
+            table = table.set_column(number, field, pc.if_else(formula, quoted, texts))
+    return table
+
+
+def decisions(columns: ShardColumns, stages: Plan) -> pa.Table:
+    """Return what became of every sample of a shard, with its scores."""
     table = columns.read(DECISIONS, _DECIDED)
     for score in stages.scores:
         own = columns.read(stages.sources[score], ("row", score))
@@ -139,7 +156,7 @@ def _vectors(columns: ShardColumns, stage: str, rows: NDArray[np.int64]) -> dict
 
 
 def _metadata(columns: ShardColumns, stages: Plan, rows: NDArray[np.int64]) -> pa.Table:
-    names = [name for name in ("key", "caption", *_DESCRIBED) if name in stages.sources]
+    names = [name for name in ("key", "caption", *DESCRIBED) if name in stages.sources]
     names += [score for score in stages.scores if score not in names]
     table = columns.rows(rows, {name: stages.sources[name] for name in names}).drop_columns(["row"])
     shard = pa.repeat(columns.shard.name, len(rows))
