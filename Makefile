@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # How many test files run side by side; each may start workers of its own.
 JOBS ?= 2
 
-.PHONY: help setup demo test quick soak lint types format clean
+.PHONY: help setup demo test quick soak lint types format docs reference clean
 help:            ## say what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
@@ -43,5 +43,11 @@ format: setup    ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup      ## the pages of docs/ as a site in site/, which opens from the disk; broken links are errors
+	$(BIN)/zensical build --strict --clean
+
+reference: setup ## the generated parts of docs/ (commands, keys) as the code has them
+	$(BIN)/python -m curate.reference
+
 clean:           ## remove what the commands above made
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
