@@ -68,13 +68,18 @@ def read_costs(run: Folder) -> list[Cost]:
                 here = machines = [{name: value for name, value in event.items() if name not in _NOT_FACTS}]
                 team = "in one process"
             case "engine":
-                team = f"{event['workers']} workers" if "workers" in event else f"{event['gpus']} GPU workers"
+                team = _team(event)
                 machines = event.get("machines", here)
             case "stage_done":
                 cost = found.pop(event["stage"], None) or Cost(event["stage"])
                 cost.add(event, team, machines)
                 found[event["stage"]] = cost
     return list(found.values())
+
+
+def _team(event: dict[str, Any]) -> str:
+    n, kind = (event["workers"], "worker") if "workers" in event else (event["gpus"], "GPU worker")
+    return f"{n} {kind}" if n == 1 else f"{n} {kind}s"
 
 
 _NOT_FACTS = ("time", "event")

@@ -73,7 +73,11 @@ def clusters_body(
         f'<li><a href="{escape(path)}?sort={name}"{CURRENT if name == sort else ""}>{name}</a></li>'
         for name in cluster_orders(clusters.pruning)
     )
-    others = "".join(f'<li><a href="/clusters/{escape(name)}">{escape(name)}</a></li>' for name in several)
+    others = "".join(
+        f'<li><a href="/clusters/{escape(name)}"{CURRENT if name == clusters.stage else ""}>'
+        f"{escape(name)}</a></li>"
+        for name in several
+    )
     return (
         f"<h1>Concept clusters</h1>{f'<ul class=links>{others}</ul>' if len(several) > 1 else ''}"
         f"<p>{clusters.clusters:,} clusters; the samples shown are the nearest to each centroid. "

@@ -66,14 +66,11 @@ def sample_url(place: Place, query: Query | None = None, at: int | None = None) 
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def frame(place: Place, kind: str = "", path: str = "small", words: str = "") -> str:
+def frame(place: Place, path: str = "small", words: str = "") -> str:
     """Return a sample's picture in its frame; `words` say what is in it where they do not stand beside."""
-    if kind == "aside":
-        return '<span class="frame">can’t be read</span>'
-    return (
-        f'<span class="frame"><img src="/picture/{path}/{place.shard}/{place.row}" alt="{escape(words)}" '
-        'loading="lazy" decoding="async"></span>'
-    )
+    source = f"/picture/{path}/{place.shard}/{place.row}"
+    lazy = ' loading="lazy"' if path == "small" else ""
+    return f'<span class="frame"><img src="{source}" alt="{escape(words)}"{lazy} decoding="async"></span>'
 
 
 def caption(card: Card, limit: int = _CAPTION) -> str:
@@ -91,7 +88,7 @@ def card_item(card: Card, query: Query | None = None, at: int | None = None, has
         for name, value in list(card.numbers.items())[:_SCORES]
         if value is not None
     )
-    picture = frame(card.place, card.kind) if has_images else ""
+    picture = frame(card.place) if has_images else ""
     return (
         f'<li><a class="card" href="{escape(sample_url(card.place, query, at))}">{picture}{caption(card)}'
         f'{numbers}<span class="meta"><span class="{card.kind}">{escape(card.fate)}</span></span></a></li>'
@@ -100,7 +97,7 @@ def card_item(card: Card, query: Query | None = None, at: int | None = None, has
 
 def small_item(card: Card) -> str:
     """Return a sample as a picture alone."""
-    picture = frame(card.place, card.kind, words=shown(card.caption or "no caption", 120))
+    picture = frame(card.place, words=shown(card.caption or "no caption", 120))
     return f'<li><a class="card" href="{escape(sample_url(card.place))}">{picture}</a></li>'
 
 

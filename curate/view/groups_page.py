@@ -60,15 +60,21 @@ def groups_body(
     return (
         "<h1>Duplicates</h1>"
         + (f'<ul class="links" aria-label="found by">{others}</ul>' if len(stages) > 1 else "")
-        + f'<p><b data-count="groups">{total:,}</b> groups that the stage {escape(stage)} found, the largest '
-        f"first; the sample that stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
+        + f'<p><b data-count="groups">{total:,}</b> groups found by {escape(_kind(standing, stage))}, the '
+        f"largest first; the sample that stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
     )
+
+
+def _kind(standing: Standing, stage: str) -> str:
+    """Return what a stage is called and what it calls duplicates."""
+    reasons = ", ".join(reason.replace("_", " ") for reason in standing.run.tallies[stage]["dropped"])
+    return f"{stage} ({reasons})" if reasons else stage
 
 
 def _group(group: Group, cards: Mapping[Place, Card], has_images: bool) -> str:
     places = [place for place in (group.survivor, *group.copies) if place is not None]
     items = "".join(card_item(cards[place], has_images=has_images) for place in places)
     uid = cards[group.survivor].uid if group.survivor is not None else ""
-    name = "grid first" if uid else "grid"
+    name = "grid stays" if uid else "grid"
     link = f'<a href="{escape(Query(group=uid).url())}">{group.size:,} samples</a>' if uid else ""
     return f'<li><ul class="{name}">{items}</ul><p>{link}</p></li>'

@@ -60,9 +60,8 @@ def _form(standing: Standing, query: Query) -> str:
         f"{_select('stage', 'at the stage', {'': 'in the end', **stages}, query.stage)}"
         f"{_select('reason', 'for the reason', {'': 'any', **shown_reasons}, query.reason)}"
         f"{_select('sort', 'in the order', orders, query.sort)}"
-        f"{_scores(standing, query)}"
         + (f'<input type="hidden" name="group" value="{escape(query.group)}">' if query.group else "")
-        + '<button type="submit">show</button></form>'
+        + f'<button type="submit">show</button>{_scores(standing, query)}</form>'
     )
 
 

@@ -46,17 +46,16 @@ def sample_body(standing: Standing, detail: Detail) -> str:
     card = detail.card
     picture = (
         f'<a href="/picture/full/{card.place.shard}/{card.place.row}">'
-        f"{frame(card.place, card.kind, 'full', 'the picture of this sample')}</a>"
-        if standing.run.has_images and card.kind != "aside"
-        else frame(card.place, "aside")
-        if card.kind == "aside"
+        f"{frame(card.place, 'full', 'the picture of this sample')}</a>"
+        if standing.run.has_images
         else ""
     )
+    by = f"{FATES[card.kind]} by " if card.kind in ("dropped", "aside") else ""
     return (
         f"{_leaf(detail)}<h1 class=hidden>Sample {escape(shown(card.key or card.uid, 80))}</h1>"
         f'<div class="sample"><div class="picture">{picture}</div><div>'
         f'<p class="said">{caption(card, _CAPTION)}</p>'
-        f'<p class="fate {card.kind}">{escape(card.fate)}</p><dl>{_facts(standing, card)}</dl>'
+        f'<p class="fate {card.kind}">{by}{escape(card.fate)}</p><dl>{_facts(standing, card)}</dl>'
         f"{_links(standing, detail)}</div></div>"
         f"{_partners(standing, detail)}{_steps(detail.steps)}{_metadata(detail.metadata)}"
     )

@@ -56,6 +56,11 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
     'fill="#2a7385"/><path d="M3 4h10l-4 5v4l-2-1V9z" fill="#fcfbf8"/></svg>'
 )
+_UNREADABLE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="160" viewBox="0 0 160 160">'
+    '<text x="80" y="84" text-anchor="middle" font-family="sans-serif" font-size="12" fill="#808080">'
+    "can’t be read</text></svg>"
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,9 @@ def _picture(search: Search, arguments: Arguments, path: str, kind: str, shard: 
     if not has_sample(search.standing, place):
         raise LookupError
     found = picture(search.standing, place, *_PICTURES[kind])
-    return _Answer(b"", "text/plain", 404) if found is None else _Answer(found, "image/webp")
+    if found is None:
+        return _Answer(_UNREADABLE.encode(), "image/svg+xml")
+    return _Answer(found, "image/webp")
 
 
 def _budget(search: Search, arguments: Arguments, path: str) -> _Answer:
