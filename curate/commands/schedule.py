@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curate.commands.loop import AllowClass, AllowPlugin
 from pipelines.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ StoreFile = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
-]
-Classes = Annotated[
-    list[str] | None,
-    typer.Option("--allow-class", help="A Dask cluster class that it may name; may be repeated."),
 ]
 Refit = Annotated[
     str | None,
@@ -72,7 +69,8 @@ def add(
     notify_url: NotifyUrl = None,
     notify_command: NotifyCommand = None,
     set_: Overrides = None,
-    allow_class: Classes = None,
+    allow_class: AllowClass = None,
+    allow_plugin: AllowPlugin = None,
     store: StoreFile = None,
 ) -> None:
     """Add a schedule. `curate schedule serve` does it, or what `curate schedule export` writes."""
@@ -82,9 +80,11 @@ def add(
     from pipelines.plan import plan
     from pipelines.storage import resolve
 
-    work = _work(config, refit, overlap, retries, backoff, notify_url, notify_command, set_, allow_class)
+    work = _work(
+        config, refit, overlap, retries, backoff, notify_url, notify_command, set_, allow_class, allow_plugin
+    )
     check(cron, timezone)
-    checked, base = load(work.config, work.overrides)
+    checked, base = load(work.config, work.overrides, allow_plugin=work.allow_plugin)
     plan(checked, base)
     entry = Entry(
         **work.model_dump(),
@@ -154,7 +154,8 @@ def tick(
     notify_url: NotifyUrl = None,
     notify_command: NotifyCommand = None,
     set_: Overrides = None,
-    allow_class: Classes = None,
+    allow_class: AllowClass = None,
+    allow_plugin: AllowPlugin = None,
     due: Annotated[datetime | None, typer.Option(hidden=True, formats=["%Y-%m-%dT%H:%M:%S%z"])] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -164,7 +165,9 @@ def tick(
     from curate.schedule.tick import Ticker
 
     signal.signal(signal.SIGTERM, _interrupted)
-    work = _work(config, refit, overlap, retries, backoff, notify_url, notify_command, set_, allow_class)
+    work = _work(
+        config, refit, overlap, retries, backoff, notify_url, notify_command, set_, allow_class, allow_plugin
+    )
     try:
         done = Ticker().tick(work, due)
     except KeyboardInterrupt:
@@ -194,6 +197,7 @@ def _work(
     notify_command: str | None,
     overrides: list[str] | None,
     allow_class: list[str] | None,
+    allow_plugin: list[str] | None,
 ) -> Work:
     from pydantic import ValidationError
 
@@ -207,6 +211,7 @@ def _work(
             config=str(config.absolute()),
             overrides=(*(overrides or ()), *refits),
             allow_class=tuple(allow_class or ()),
+            allow_plugin=tuple(str(Path(file).absolute()) for file in allow_plugin or ()),
             overlap=overlap,
             retries=retries,
             backoff=backoff,

@@ -26,6 +26,7 @@ class Work(BaseModel):
     config: str = Field(description="the run's configuration, a file")
     overrides: tuple[str, ...] = Field((), description="changes of the configuration, a.b=c")
     allow_class: tuple[str, ...] = Field((), description="Dask cluster classes that it may name")
+    allow_plugin: tuple[str, ...] = Field((), description="files of plugins that may run")
     overlap: Overlap = Field(
         "skip", description="when the run is still at work: wait for it, or skip this tick"
     )

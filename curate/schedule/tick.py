@@ -60,7 +60,7 @@ class Ticker:
         ConfigError
             When the configuration can't be read.
         """
-        config, base = load(work.config, work.overrides)
+        config, base = load(work.config, work.overrides, allow_plugin=work.allow_plugin)
         run = Folder(resolve(config.run, base))
         started = stamp(self._clock())
         tick = Tick(stamp(due) if due else started, started, "running")
@@ -146,7 +146,8 @@ def tick_command(work: Work) -> list[str]:
 
 def _options(work: Work) -> list[str]:
     changes = [word for override in work.overrides for word in ("--set", override)]
-    return changes + [word for name in work.allow_class for word in ("--allow-class", name)]
+    changes += [word for name in work.allow_class for word in ("--allow-class", name)]
+    return changes + [word for file in work.allow_plugin for word in ("--allow-plugin", file)]
 
 
 def run_process(command: Sequence[str], log: IO[bytes] | int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,9 +35,9 @@ class VectorFile:
 class Shard:
     """One tar of the pool, or some rows of a Parquet file.
 
-    `name` is its path below the folder that all shards share, without the suffix; `version` changes when the
-    file does (modification time or the store's ETag). `rows` are the first and last (exclusive) row in a
-    Parquet file, and `vectors` what lies beside it.
+    `name` is its path below the folder that all shards share, whichever there are, without the suffix;
+    `version` changes when the file does (modification time or the store's ETag). `rows` are the first and
+    last (exclusive) row in a Parquet file, and `vectors` what lies beside it.
     """
 
     name: str
@@ -77,7 +77,16 @@ def expand(spec: str | Sequence[str], base: str | Path = ".", suffix: str = ".ta
     if not found:
         what = "shards" if suffix == ".tar" else f"{suffix} files"
         raise ConfigError(f"no {what} match {spec!r} (relative paths start at {base})")
-    return _named(found, suffix)
+    return _named(found, dict.fromkeys(_root(pattern, suffix) for pattern in patterns), suffix)
+
+
+def _root(pattern: str, suffix: str) -> str:
+    """Return the folder that all files lie in which a pattern could ever match."""
+    wild = re.search(r"[*?[]", pattern)
+    if not wild and not _is_file(pattern, suffix):
+        return pattern
+    root = posixpath.dirname(pattern[: wild.start()] if wild else pattern)
+    return f"{root}//" if root.endswith(":") else root
 
 
 def _expand_braces(pattern: str) -> Iterator[str]:
@@ -152,14 +161,20 @@ def _folder(fs: Any, path: str, pattern: str, suffix: str) -> list[Info]:
     return files
 
 
-def _named(found: dict[str, Info], suffix: str) -> list[Shard]:
-    paths = {url: url.replace("://", "/").replace("//", "/") for url in found}
-    root = posixpath.commonpath([posixpath.dirname(path) for path in paths.values()])
+def _named(found: dict[str, Info], roots: Iterable[str], suffix: str) -> list[Shard]:
+    """Return the shards, named by their paths below what all roots share: a pool that grows renames none."""
+    paths = {url: _as_path(url) for url in found}
+    places = (filesystem(root) for root in roots)
+    root = posixpath.commonpath([_as_path(fs.unstrip_protocol(path)) for fs, path in places])
     shards = []
     for url, path in paths.items():
         name = path[len(root) :].lstrip("/").removesuffix(suffix)
         shards.append(Shard(name, url.removeprefix("file://"), *facts(found[url])))
     return sorted(shards, key=lambda shard: shard.name)
+
+
+def _as_path(url: str) -> str:
+    return url.replace("://", "/").replace("//", "/")
 
 
 def facts(info: Info) -> tuple[int, str]:

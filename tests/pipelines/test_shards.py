@@ -57,6 +57,20 @@ def test_a_pool_may_be_spelled_in_many_ways(pool: Path, spec: str | list[str], e
     assert names(expand(spec, pool.parent)) == expected
 
 
+@pytest.mark.parametrize("spec", ["{base}/2026-*/*.tar", "{base}/*/*.tar", "{base}/**/*.tar"])
+@pytest.mark.parametrize("base", ["disk", "memory://growing"])
+def test_shards_that_come_rename_none_that_are_there(tmp_path: Path, base: str, spec: str) -> None:
+    base = str(tmp_path / base) if base == "disk" else base
+    fs, root = fsspec.url_to_fs(base)
+    found = []
+    for month in ("2026-01", "2026-02"):
+        fs.makedirs(f"{root}/{month}", exist_ok=True)
+        fs.pipe_file(f"{root}/{month}/00000.tar", b"")
+        found.append(names(expand(spec.format(base=base))))
+    fs.rm(root, recursive=True)
+    assert found == [["2026-01/00000"], ["2026-01/00000", "2026-02/00000"]]
+
+
 def test_a_shard_that_is_named_twice_is_there_once(pool: Path) -> None:
     assert names(expand(["pool", "pool/*.tar", "pool/00000.tar"], pool.parent)) == [
         "00000",
