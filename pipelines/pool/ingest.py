@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.pool.samples import (
     CAPTION_SUFFIXES,
@@ -25,6 +25,8 @@ from scoring.perceptual_hash import WAVES, looks
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
 _LARGEST = 3e38  # of float32
+_MOST_PIXELS = 178_956_970  # PIL opens no larger image
+_SHOWN_OF_NAME = 100  # characters of a name that is too long
 SAMPLES = pa.schema(
     [
         ("row", pa.int32()),
@@ -54,9 +56,17 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     member_bytes: int = Field(256 << 20, gt=0, description="largest file inside a shard")
-    pixels: int = Field(100_000_000, gt=0, description="largest width x height of an image")
+    pixels: int = Field(100_000_000, gt=0, le=_MOST_PIXELS, description="largest width x height of an image")
     caption_bytes: int = Field(4 << 20, gt=0, description="longest caption")
     metadata_bytes: int = Field(16 << 20, gt=0, description="longest JSON")
+    name_chars: int = Field(4096, gt=0, description="longest name of a file inside a shard")
+    members: int = Field(2_000_000, gt=0, description="most files inside a shard; what is behind is one loss")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, content: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs from before these limits stay valid: they decide nothing as long as nobody sets them.
+        later = {name: type(self).model_fields[name].default for name in ("name_chars", "members")}
+        return {name: value for name, value in content(self).items() if later.get(name) != value}
 
 
 @dataclass(slots=True)
@@ -112,20 +122,24 @@ def ingest(
     """
     drafts: dict[str, _Draft] = {}
     extra: list[_Draft] = []
-    for member in members:
+    for member in _at_most(members, limits.members):
         if isinstance(member, Damage):
-            extra += _damaged(member, drafts)
+            extra += _damaged(member, drafts, limits)
             continue
-        name = split_name(member.name)
+        name = _split(member.name, limits)
         if name is None:
             continue
         draft = drafts.get(name[0]) or drafts.setdefault(name[0], _Draft(name[0]))
+        if len(member.name) > limits.name_chars:
+            draft.fail("name_too_long", f"{len(member.name):,} characters")
         if name[1] in draft.members:
             draft = _repeated(draft, name[1], extra)
         elif draft.repeated:
             draft.fail("repeated_key", "another sample of this shard has the same key: parts may be its own")
         _take(draft, name[1], member, pixels, limits)
     found = [*drafts.values(), *extra]
+    for draft in found:
+        _finish(draft, limits)
     table = _table(shard, found)
     for score in scores:
         values = [_number(draft.metadata.get(score)) for draft in found]
@@ -133,9 +147,26 @@ def ingest(
     return table
 
 
-def _damaged(damage: Damage, drafts: dict[str, _Draft]) -> Iterator[_Draft]:
+def _at_most(members: Iterable[Member | Damage], most: int) -> Iterator[Member | Damage]:
+    """Yield so many of them, and then word of what is left: a row each would fill memory."""
+    for number, member in enumerate(members):
+        if number == most:
+            yield Damage(member.offset, None, f"more than {most:,} files; the rest was not looked at")
+            return
+        yield member
+
+
+def _split(name: str, limits: Limits) -> tuple[str, str] | None:
+    """Return key and suffix of a member; of a name that is too long, something short in the place of both."""
+    if len(name) <= limits.name_chars or (whole := split_name(name)) is None:
+        return split_name(name)
+    own = hashlib.blake2b(whole[0].encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{whole[0][:_SHOWN_OF_NAME]}… {own}", whole[1][:_SHOWN_OF_NAME]
+
+
+def _damaged(damage: Damage, drafts: dict[str, _Draft], limits: Limits) -> Iterator[_Draft]:
     """Blame the sample whose member was cut, or else account for the unreadable stretch as one sample."""
-    name = split_name(damage.name) if damage.name else None
+    name = _split(damage.name, limits) if damage.name else None
     if name is None:
         nameless = _Draft(f"unreadable at byte {damage.offset}")
         nameless.fail("damaged_tar", damage.detail)
@@ -215,9 +246,11 @@ def _take_metadata(draft: _Draft, member: Member, limits: Limits) -> None:
         draft.fail("bad_metadata", "the JSON is not an object")
 
 
-def _finish(draft: _Draft) -> None:
+def _finish(draft: _Draft, limits: Limits) -> None:
     if draft.caption is None and isinstance(caption := draft.metadata.get("caption"), str):
         draft.caption = caption
+        if len(caption.encode()) > limits.caption_bytes:
+            draft.fail("caption_too_long", f"{len(caption.encode()):,} bytes")
     if draft.image_suffix is None:
         found = ", ".join(sorted(draft.members)) or "nothing"
         draft.fail("no_image", f"found {found}; images are {', '.join(IMAGE_SUFFIXES)}")
@@ -243,7 +276,6 @@ def _integer(value: object) -> int | None:
 
 
 def _row(shard: str, row: int, draft: _Draft) -> dict[str, Any]:
-    _finish(draft)
     url = draft.metadata.get("url")
     return {
         "row": row,

@@ -74,7 +74,7 @@ def test_a_mutated_tar_is_read_in_bounds_and_its_good_prefix_is_kept(seeds: rang
 
 @few_or_many
 def test_every_sample_of_a_mutated_tar_is_accounted_for_in_words_of_no_machine(seeds: range) -> None:
-    for seed in seeds[::2]:
+    for seed in seeds:
         tar = mutated(seed)[1]
         found = list(read_members(io.BytesIO(tar), max_member_bytes=LIMIT))
         table = ingest("00000", found, pixels="looks", limits=Limits())

@@ -80,7 +80,7 @@ def _lie(data: bytes, chance: random.Random) -> bytes:
     image = bytearray(data)
     size = chance.choice([0, 1, 3, 999, 65_535, 1 << 24, (1 << 31) - 1, (1 << 32) - 1])
     if data.startswith(_PNG):
-        chunks = _chunks(data)
+        chunks = _chunks(data) or [(b"IEND", b"")]
         n = chance.randrange(len(chunks))
         kind, content = chunks[n][0], bytearray(chunks[n][1])
         if kind == b"IHDR":
