@@ -95,7 +95,7 @@ class LineProgress:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line."""
-        self._console.print(Text(text, style=style), soft_wrap=True)
+        self._console.print(Text(text, style=style), soft_wrap=not self._console.is_terminal)
 
     def _done(self, event: dict[str, Any]) -> str:
         """Return the line of a stage that is done: what came in, what goes on, and the time it took."""

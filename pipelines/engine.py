@@ -20,6 +20,8 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.interrupts import interrupts_wait
+from pipelines.limits import available_cores
 from pipelines.machine import describe_machine
 from scoring.main_module import no_main_module
 
@@ -35,7 +37,7 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, description="0: in this process")
+    workers: int = Field(default_factory=available_cores, ge=0, description="0: in this process")
     threads_per_worker: int = Field(1, ge=1, description="threads of the model and of numerical libraries")
     gpus: int | Literal["all"] = Field(
         0,
@@ -248,7 +250,9 @@ def _cluster(config: EngineConfig, gpu: bool) -> Iterator[Any]:
             cluster.scale(config.workers)
             yield cluster
     else:
-        with _local_cluster(config, gpu) as cluster:
+        with contextlib.ExitStack() as stack:
+            with interrupts_wait():
+                cluster = stack.enter_context(_local_cluster(config, gpu))
             yield cluster
 
 
