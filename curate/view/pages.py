@@ -31,6 +31,10 @@ class Elsewhere(Exception):  # noqa: N818 - no error: the same page has a shorte
     """What is asked for stands at another URL, `args[0]`."""
 
 
+class NothingHere(Exception):  # noqa: N818 - what the browser is told is 404
+    """A URL names what this run has not."""
+
+
 def overview(search: Search) -> str:
     """Return the first page."""
     standing = search.standing
@@ -55,10 +59,10 @@ def _scores(search: Search, query: Query) -> list[str]:
 
 
 def sample(search: Search, place: Place, arguments: Arguments) -> str:
-    """Return a sample's own page; `LookupError` where there is none such."""
+    """Return a sample's own page; `NothingHere` where there is none such."""
     standing = search.standing
     if not has_sample(standing, place):
-        raise LookupError
+        raise NothingHere
     query = parse(arguments, standing)
     at = page_number(arguments, "at")
     stages = copies_stages(standing.run)
@@ -98,10 +102,10 @@ def _neighbours(search: Search, query: Query, at: int | None) -> tuple[str | Non
 
 
 def stage(search: Search, name: str) -> str:
-    """Return a stage's page; `LookupError` where there is none such."""
+    """Return a stage's page; `NothingHere` where there is none such."""
     standing = search.standing
     if name not in standing.names:
-        raise LookupError
+        raise NothingHere
     axes = search.axes(name)
     panel = None
     if standing.complete(name):
@@ -115,13 +119,13 @@ def stage(search: Search, name: str) -> str:
 
 
 def clusters(search: Search, stage: str | None, arguments: Arguments) -> str:
-    """Return a page of the clusters; `LookupError` where there are none such."""
+    """Return a page of the clusters; `NothingHere` where there are none such."""
     standing = search.standing
     there = clusterings_of(standing)
     pruned = [s.cluster for s in standing.run.stages if isinstance(s, PruneStage)]
     name = stage or next(iter([*pruned, *there]), None)
     if name not in there:
-        raise LookupError
+        raise NothingHere
     sort = (list(arguments.get("sort", [])) or [""])[-1]
     if not sort:
         sort = cluster_orders(name if name in pruned else None)[0]
@@ -134,12 +138,12 @@ def clusters(search: Search, stage: str | None, arguments: Arguments) -> str:
 
 
 def groups(search: Search, stage: str | None, arguments: Arguments) -> str:
-    """Return a page of the groups of duplicates; `LookupError` where there are none such."""
+    """Return a page of the groups of duplicates; `NothingHere` where there are none such."""
     standing = search.standing
     there = copies_stages(standing.run)
     name = stage or next(iter(there), None)
     if name not in there:
-        raise LookupError
+        raise NothingHere
     number = page_number(arguments, "page") or 1
     counted = search.remember(("groups", name), lambda: count_groups(standing, name))
     found = search.remember(("groups", name, number), lambda: members(standing, counted, number))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+import pyarrow as pa
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
@@ -115,8 +116,13 @@ class _Handler(RequestHandler):
             return _Answer(b"", status=302, headers={"Location": other.args[0]})
         except QueryError as error:
             return _page(pages.trouble(search, "Not to be found", f"{error}."), 400)
-        except LookupError:
+        except pages.NothingHere:
             return _page(pages.trouble(search, "Not to be found", "There is nothing here."), 404)
+        except (OSError, pa.ArrowException, LookupError, ValueError):
+            if not search.standing.working:
+                raise
+            message = "The run at work has just changed what is shown here: load the page again."
+            return _page(pages.trouble(search, "Just changed", message), 503)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say in a line what is wrong, and nothing of the inside."""
@@ -131,7 +137,7 @@ def _page(text: str, status: int = 200) -> _Answer:
 def _picture(search: Search, arguments: Arguments, path: str, kind: str, shard: str, row: str) -> _Answer:
     place = Place(int(shard), int(row))
     if not has_sample(search.standing, place):
-        raise LookupError
+        raise pages.NothingHere
     found = picture(search.standing, place, *_PICTURES[kind])
     if found is None:
         return _Answer(_UNREADABLE.encode(), "image/svg+xml")
@@ -141,7 +147,7 @@ def _picture(search: Search, arguments: Arguments, path: str, kind: str, shard: 
 def _budget(search: Search, arguments: Arguments, path: str) -> _Answer:
     folder = search.standing.run.folder
     if not folder.exists(BUDGET):
-        raise LookupError
+        raise pages.NothingHere
     return _Answer(folder.read(BUDGET), headers={"Content-Security-Policy": _BUDGET_POLICY})
 
 
@@ -199,7 +205,7 @@ class Server:
 
 
 def _nowhere(search: Search, *rest: object) -> _Answer:
-    raise LookupError
+    raise pages.NothingHere
 
 
 def _sockets(port: int | None) -> list[socket.socket]:

@@ -13,6 +13,7 @@ from curate.report import Written, write_report
 from pipelines.run import Result
 from tests.commands import curate as curate  # a fixture
 from tests.curate.browsing import CHROMIUM
+from tests.curate.serving import Served, serve
 from tests.making import sample, write_encoder, write_shard
 from tests.pools import config, write_raw_pool
 
@@ -66,3 +67,9 @@ def browser() -> Iterator[Any]:
         own = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield own
         own.close()
+
+
+@pytest.fixture(scope="session")
+def served(reported: Reported) -> Iterator[Served]:
+    with serve(str(reported.home / "run")) as own:
+        yield own
