@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from curate.commands import loop, pack, plugins, versions, view
+from curate.commands import doctor, loop, pack, plugins, versions, view
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.object_store import is_store_error
 
@@ -188,6 +188,7 @@ def status(
     """Say how far a run has come."""
     from dataclasses import asdict
 
+    from curate.schedule.show import of_status
     from curate.show import costs, facts
     from curate.status import status as find
 
@@ -203,6 +204,7 @@ def status(
         tally, n = stage.tally, stage.shards_done
         counts = f", {tally['kept']:,} of {tally['samples']:,} samples go on" if n else ""
         rows.append((stage.name, f"{n:,} of {found.shards:,} shards{counts}"))
+    rows += of_status(found.ticks)
     rows.append(("output", f"{'complete' if found.published else 'not complete'}, {found.output}"))
     facts(Console(), f"{found.name}: {'running' if found.running else 'not running'}", rows)
 
@@ -307,6 +309,7 @@ def demo(
 
 
 for _command in (
+    doctor.doctor,
     pack.pack,
     loop.buckets,
     loop.proxy,

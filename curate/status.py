@@ -9,6 +9,8 @@ import yaml
 
 from curate.config import load
 from curate.costs import KINDS, read_costs
+from curate.schedule import records
+from curate.schedule.records import Tick
 from pipelines.columns import ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
@@ -18,6 +20,8 @@ from pipelines.plan import plan
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve
+
+_TICKS = 20  # of a schedule, the newest that had work
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A run: its stages, whether it is at work now, and whether its output is complete."""
+    """A run: its stages, whether it is at work now, whether its output is complete, and its last ticks."""
 
     name: str
     shards: int
@@ -43,6 +47,7 @@ class Status:
     running: bool
     published: bool
     output: str
+    ticks: list[Tick]
 
 
 def read_run(run: str) -> tuple[RunConfig, Folder]:
@@ -73,4 +78,12 @@ def status(run: str) -> Status:
             StageStatus(stage.name, len(stamps), tally, spent.get(stage.name, dict.fromkeys(KINDS, 0.0)))
         )
     output = Folder(config.output.folder)
-    return Status(config.name, len(shards), stages, is_owned(folder), output.exists(MANIFEST), output.url)
+    return Status(
+        config.name,
+        len(shards),
+        stages,
+        is_owned(folder),
+        output.exists(MANIFEST),
+        output.url,
+        records.read(folder, _TICKS),
+    )

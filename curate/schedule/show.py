@@ -24,22 +24,19 @@ def described(entry: Entry, now: datetime) -> dict[str, Any]:
     """Return an entry as JSON values, with when it is due next and what became of its last tick."""
     ticks = records.read(Folder(entry.run))
     worked = [tick for tick in ticks if tick.outcome != "skipped"]
+    trouble = [tick for tick in ticks[len(ticks) - since_done(ticks) :] if tick.outcome in _TROUBLE]
     return {
         **entry.model_dump(mode="json", exclude={"notify_url"}),
         "next": next_after(entry.cron, entry.timezone, now).isoformat(),
         "last": asdict(worked[-1]) if worked else None,
-        "failed": in_a_row(ticks),
+        "failed": len(trouble),
     }
 
 
-def in_a_row(ticks: Sequence[Tick]) -> int:
-    """Return how many of the last ticks failed since one was done."""
-    n = 0
-    for tick in reversed(ticks):
-        if tick.outcome == "done":
-            break
-        n += tick.outcome in _TROUBLE
-    return n
+def since_done(ticks: Sequence[Tick]) -> int:
+    """Return how many ticks there were since one was done."""
+    done = (n for n, tick in enumerate(reversed(ticks)) if tick.outcome == "done")
+    return next(done, len(ticks))
 
 
 def print_entries(
@@ -65,6 +62,18 @@ def print_entries(
             console.print(Text(words, style="red"), soft_wrap=True)
     if not served:
         console.print("nobody serves them: curate schedule serve", highlight=False)
+
+
+def of_status(ticks: Sequence[Tick]) -> list[tuple[str, str]]:
+    """Return what a run's status says of its schedule: the last tick, and what failed since one was done."""
+    if not ticks:
+        return []
+    rows = [("last tick", said(asdict(ticks[-1])))]
+    for tick in ticks[len(ticks) - since_done(ticks) :]:
+        for attempt in tick.attempts:
+            log = f"; {attempt.log}" if attempt.log else ""
+            rows.append(("failed", f"{attempt.started[:16].replace('T', ' ')}: {attempt.message}{log}"))
+    return rows
 
 
 def said(tick: Mapping[str, Any]) -> str:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import pytest
+from typer.testing import CliRunner
 
 from curate import api
+from curate.cli import app
 from curate.schedule import notify as notifying
 from curate.schedule import records
 from curate.schedule.entry import Work
@@ -147,6 +149,30 @@ def test_a_tick_that_fails_for_good_says_so_and_the_next_goes_on(world: World) -
     again = world.ticker.tick(world.work())
     assert again is not None
     assert again.outcome == "done"
+
+
+def test_status_and_list_show_what_failed_until_one_is_done(world: World) -> None:
+    store = world.home / "schedules.json"
+    invoke = CliRunner(env={"COLUMNS": "300"}).invoke
+    added = invoke(app, ["schedule", "add", str(world.file), "--cron", "0 3 * * *", "--store", str(store)])
+    assert "added test; first due" in added.stdout
+    world.ticker.tick(world.work())
+    world.codes = [3, 1]
+    world.add_shard()
+    world.ticker.tick(world.work(retries=1))
+    for words in (["status", str(world.home / "run")], ["schedule", "list", "--store", str(store)]):
+        shown = invoke(app, words).stdout
+        assert "failed after 2 failed attempts: no space left on the device" in shown
+        assert shown.count(".log") == 2
+    listed = invoke(app, ["schedule", "list", "--json", "--store", str(store)])
+    assert json.loads(listed.stdout)["schedules"][0]["failed"] == 1
+    world.ticker.tick(world.work())
+    for words in (["status", str(world.home / "run")], ["schedule", "list", "--store", str(store)]):
+        shown = invoke(app, words).stdout
+        assert "done: kept 17 of 25 samples" in shown
+        assert ".log" not in shown
+    assert invoke(app, ["schedule", "remove", "test", "--store", str(store)]).exit_code == 0
+    assert "no schedules" in invoke(app, ["schedule", "list", "--store", str(store)]).stdout
 
 
 def test_a_tick_is_skipped_or_waits_while_a_run_is_at_work(world: World) -> None:

@@ -1,0 +1,1 @@
+"""An hour of schedules while everything around them breaks."""
