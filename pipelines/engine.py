@@ -23,6 +23,7 @@ from pipelines.errors import ConfigError, StoppedError
 from pipelines.interrupts import interrupts_wait
 from pipelines.limits import available_cores
 from pipelines.machine import describe_machine
+from pipelines.tasks import PATIENCE_SECONDS, lost, map_tasks
 from scoring.main_module import no_main_module
 
 Item = TypeVar("Item")
@@ -142,36 +143,51 @@ class Engine:
     def _map_on_workers(
         self, function: Callable[[Item], Result], todo: Iterator[Item], gpu: bool
     ) -> Iterator[Result]:
-        from distributed import as_completed
-
         client = self._connected(gpu)
-        task = partial(_metered, function)
-        window = _TASKS_PER_THREAD * max(1, self._config.workers)
-        running = as_completed(loop=client.loop)
-
-        def submit(items: Iterable[Item]) -> None:
-            for item in items:
-                running.add(client.submit(task, item, pure=False, retries=self._config.retries))
-
-        submit(itertools.islice(todo, window))
-        try:
-            for future in running:
-                result, seconds = _result(future)
+        results = map_tasks(
+            client,
+            partial(_metered, function),
+            todo,
+            window=_TASKS_PER_THREAD * max(1, self._config.workers),
+            retries=self._config.retries,
+            look=partial(self._look_after, client),
+        )
+        with contextlib.closing(results):
+            for result, seconds in results:
                 self.cpu_seconds += seconds
                 yield result
-                future.release()
-                submit(itertools.islice(todo, 1))
-        finally:
-            client.cancel(list(running.futures))
+
+    def _look_after(self, client: Any) -> None:
+        """Say when there are no workers, or stop where none can be expected."""
+        if client.status not in ("running", "connecting"):
+            raise StoppedError(lost(client))
+        if client.status != "running" or client.scheduler_info()["workers"]:
+            return
+        if not (self._config.scheduler or self._config.cluster):
+            raise StoppedError(
+                "no worker stays alive on this machine; most often they lack memory: raise "
+                f"engine.memory_per_worker, which is {self._config.memory_per_worker}, and run again"
+            )
+        message = f"the scheduler at {client.scheduler.address} has no workers; waiting for some"
+        self._emit({"event": "warning", "message": message})
 
     def _connected(self, gpu: bool) -> Any:
         if gpu not in self._clients:
             started = time.monotonic()
-            self._clients[gpu] = self._stack.enter_context(_client(self._config, self._preload, gpu))
+            client = self._stack.enter_context(_client(self._config, self._preload, gpu))
+            self._wait_for_worker(client)
+            self._clients[gpu] = client
             seconds = round(time.monotonic() - started, 2)
             team = {"gpus": self._config.gpus} if gpu else {"workers": self._config.workers}
             self._emit({"event": "engine", **team, "seconds": seconds, **self._elsewhere(gpu)})
         return self._clients[gpu]
+
+    def _wait_for_worker(self, client: Any) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+                return
+            self._look_after(client)
 
     def _elsewhere(self, gpu: bool) -> dict[str, Any]:
         """Return the kinds of machines that workers run on, where that is not this one."""
@@ -204,24 +220,11 @@ def _metered(function: Callable[[Item], Result], item: Item) -> tuple[Result, fl
     return result, spent
 
 
-def _result(future: Any) -> Any:
-    from distributed import KilledWorker
-
-    try:
-        return future.result()
-    except KilledWorker as error:
-        raise StoppedError(
-            f"workers died again and again on one task ({error}); most often they lack memory: "
-            "raise engine.memory_per_worker or lower encoder.batch_size, and run again to go on from here"
-        ) from error
-
-
 @contextlib.contextmanager
 def _client(config: EngineConfig, preload: list[str], gpu: bool) -> Iterator[Any]:
     threads = dict.fromkeys(_THREAD_VARIABLES, str(config.threads_per_worker))
     with no_main_module(), _environment(threads):
         import dask
-        import distributed
         from distributed.utils import get_mp_context
 
         settings = {
@@ -229,15 +232,28 @@ def _client(config: EngineConfig, preload: list[str], gpu: bool) -> Iterator[Any
             "distributed.worker.multiprocessing-method": "forkserver",
             "distributed.nanny.pre-spawn-environ": threads,
             "distributed.worker.daemon": False,  # a worker with a GPU has decoders of its own
+            # Results are small: there is nothing to put on a disk, and a worker that pauses never goes on.
+            **dict.fromkeys((f"distributed.worker.memory.{s}" for s in ("target", "spill", "pause")), False),
+            "distributed.scheduler.allowed-failures": config.retries,
         }
         with dask.config.set(settings):
             get_mp_context().set_forkserver_preload(["distributed", *preload])
-            with (
-                _cluster(config, gpu) as cluster,
-                distributed.Client(cluster, set_as_default=False) as client,
-            ):
-                client.wait_for_workers(1)
+            with _cluster(config, gpu) as cluster, _connection(config, cluster) as client:
                 yield client
+
+
+def _connection(config: EngineConfig, cluster: Any) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(cluster, set_as_default=False)
+    except OSError as error:
+        if not config.scheduler:
+            raise
+        raise StoppedError(
+            f"no Dask scheduler answers at {config.scheduler} (engine.scheduler): start it or say where it "
+            "is, and run again to go on from here"
+        ) from error
 
 
 @contextlib.contextmanager

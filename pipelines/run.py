@@ -94,8 +94,9 @@ def execute(
 
         if config.output.shards is not None:
             publish.refuse_foreign(output, run)
-            output.sweep()
-        run.sweep()
+        ours = [run, output] if config.output.shards is not None else [run]
+        for folder in ours:
+            folder.sweep()
         run.remove(FINISHED)
         _announce(shards, tell)
         preload = _preload(stages, run, shards)
@@ -108,6 +109,8 @@ def execute(
             runner.go(stages.stages[1:])
             counts = account(runner, stages)
             _publish(runner, stages, config, output, counts, base)
+        for folder in ours:
+            folder.sweep()  # what workers left that died in this run
         note_finished(run, output, found)
     result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
     emit({"event": "done", **result.as_dict()})
