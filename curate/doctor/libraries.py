@@ -1,0 +1,157 @@
+"""Whether torch, open_clip and FAISS work, and which GPUs they see: tried in processes of their own.
+
+A library that is broken may end its process, hang, or print what it likes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from curate.doctor.finding import Finding
+from curate.doctor.packages import installed
+
+_SECONDS = 90  # of a first import from a slow disk
+_TORCH = """
+import json, warnings
+warnings.simplefilter("ignore")
+found = {}
+def say(): print("\\n@" + json.dumps(found), flush=True)
+import torch
+found |= {"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": []}
+say()
+try:
+    found["available"] = torch.cuda.is_available()
+    for n in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(n)
+        found["gpus"].append([facts.name, facts.total_memory])
+        (torch.ones(8, 8, device=f"cuda:{n}") @ torch.ones(8, 8, device=f"cuda:{n}")).sum().item()
+except Exception as error:
+    found["gpu_error"] = f"{type(error).__name__}: {error}"
+say()
+try:
+    import torchvision
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    found["torchvision"] = torchvision.__version__
+    import open_clip
+    found["open_clip"] = open_clip.__version__
+except Exception as error:
+    found["error"] = f"{type(error).__name__}: {error}"
+say()
+"""
+_FAISS = """
+import json
+import faiss, numpy
+index = faiss.IndexFlatIP(4)
+index.add(numpy.eye(4, dtype="float32"))
+assert index.search(numpy.eye(4, dtype="float32"), 1)[1].ravel().tolist() == [0, 1, 2, 3]
+gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else None
+print("@" + json.dumps({"faiss": faiss.__version__, "gpus": gpus}), flush=True)
+"""
+
+
+class Probe:
+    """A script under way in a process of its own, which says what it finds in lines of JSON behind an @."""
+
+    def __init__(self, script: str) -> None:
+        # Files next to where the user stands must not be imported in place of the libraries: -P.
+        command = [sys.executable, "-P", "-c", script]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def result(self) -> tuple[dict[str, Any], str | None]:
+        """Return what it found in the end, and how it failed, if it did."""
+        try:
+            out, err = self._process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            return {}, f"did not answer within {_SECONDS} s"
+        said = [line[1:] for line in out.splitlines() if line.startswith("@")]
+        found: dict[str, Any] = json.loads(said[-1]) if said else {}
+        if self._process.returncode == 0:
+            return found, None
+        last = next((line for line in reversed(err.splitlines()) if line.strip()), "no message")
+        return found, f"ended with {self._process.returncode}: {last.strip()}"
+
+
+def start() -> tuple[Probe, Probe]:
+    """Start the probes of torch and of FAISS, which take seconds, side by side."""
+    return Probe(_TORCH), Probe(_FAISS)
+
+
+def torch(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
+    """Judge what the probe of torch found."""
+    again = "install torch and torchvision together, as https://pytorch.org/get-started says for this machine"
+    if "torch" not in found:
+        yield Finding("torch", "wrong", failure or "not there", again)
+        return
+    build = f"{found['torch']}, {'for CUDA ' + found['cuda'] if found['cuda'] else 'without CUDA'}"
+    yield Finding("torch", "ok", build)
+    if error := found.get("error") or failure:
+        pair = f"torch {found['torch']} and torchvision {installed('torchvision')}"
+        if "torchvision" in found:
+            yield Finding("open_clip", "wrong", error, "pip install --upgrade open_clip_torch timm")
+        else:
+            yield Finding("torchvision", "wrong", f"{pair} do not fit each other: {error}", again)
+        return
+    yield Finding("torchvision", "ok", f"{found['torchvision']}, fits torch")
+    yield Finding("open_clip", "ok", found["open_clip"])
+
+
+def gpus(torch_found: dict[str, Any], faiss_found: dict[str, Any], driver: str | None) -> Iterator[Finding]:
+    """Judge whether the driver, torch and FAISS see the same GPUs."""
+    seen = torch_found.get("gpus", [])
+    names = ", ".join(f"{name} ({memory / 2**30:.0f} GiB)" for name, memory in seen)
+    if driver is None and not seen:
+        yield Finding("GPU", "ok", "none; all stages run on CPUs, models slowly")
+        return
+    if not seen:
+        yield Finding("GPU", "wrong", f"{driver}, and torch sees none", _why_unseen(torch_found))
+        return
+    yield Finding("GPU", "ok", f"{names}; {driver or 'the driver did not answer'}")
+    if error := torch_found.get("gpu_error"):
+        todo = "this torch was not built for this GPU or driver: install one that is, or update the driver"
+        yield Finding("GPU", "wrong", f"torch can't compute on it: {error.splitlines()[0]}", todo)
+    if faiss_found.get("gpus") != len(seen):
+        todo = "clusters are made on CPUs; for GPUs: pip uninstall faiss-cpu, then pip install faiss-gpu"
+        yield Finding("FAISS", "warn", f"sees {faiss_found.get('gpus') or 'no'} GPUs of {len(seen)}", todo)
+
+
+def _why_unseen(found: dict[str, Any]) -> str:
+    if found.get("gpu_error"):
+        return str(found["gpu_error"]).splitlines()[0]
+    if not found.get("cuda"):
+        return "this torch has no CUDA: install one that has, see https://pytorch.org/get-started"
+    return (
+        f"torch was built for CUDA {found['cuda']}, which the driver may be too old for: update it; or "
+        "CUDA_VISIBLE_DEVICES hides the GPU"
+    )
+
+
+def faiss(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
+    """Judge what the probe of FAISS found."""
+    if failure or "faiss" not in found:
+        todo = "pip install --force-reinstall faiss-gpu (on Linux) or faiss-cpu"
+        yield Finding("FAISS", "wrong", failure or "no answer", todo)
+        return
+    count = found["gpus"]
+    yield Finding("FAISS", "ok", f"{found['faiss']}, {f'sees {count} GPUs' if count else 'sees no GPU'}")
+
+
+def driver() -> str | None:
+    """Return what NVIDIA's driver says of itself; None where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    version = asked.stdout.split("\n")[0].strip()
+    return f"driver {version}" if version else None
