@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.columns import DECISIONS
+from pipelines.damage import reading
 from pipelines.errors import ConfigError
 from pipelines.pool.shards import Shard
 from pipelines.stage import ShardColumns
@@ -75,10 +76,10 @@ def read_subset(path: str) -> NDArray[np.void]:
 def read_unchecked(path: str) -> NDArray[np.void]:
     """Return the uids of a subset file in the order in which they stand; errors as `read_subset`."""
     try:
-        with open_stream(path) as stream:
+        with reading(f"the subset {path}", ConfigError), open_stream(path) as stream:
             start = stream.read(len(_MAGIC))
-        subset = _load(path, raw=start != _MAGIC)
-    except (OSError, ValueError, EOFError) as error:
+            subset = _load(path, raw=start != _MAGIC)
+    except OSError as error:
         raise ConfigError(f"the subset {path} can't be read: {error}") from None
     if subset.dtype != SUBSET_DTYPE or subset.ndim != 1:
         raise ConfigError(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.columns import ColumnStore
+from pipelines.damage import reading
 from pipelines.errors import ConfigError
 from pipelines.output.subset import halves, places_of, uids_of
 from pipelines.pool.shards import Shard, expand
@@ -94,7 +95,7 @@ def uids_of_tables(spec: str | list[str], column: str = "uid") -> Iterator[NDArr
     """Yield the uids of Parquet files in pieces; img2dataset's rows without an image are left out."""
     for table in expand(spec, suffix=".parquet"):
         fs, path = filesystem(table.url)
-        with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+        with reading(table.url), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
             names = file.schema_arrow.names
             if column not in names:
                 raise ConfigError(f"{table.url} has no column {column!r}; its columns are {', '.join(names)}")

@@ -202,7 +202,7 @@ def footer(table: str) -> tuple[int, pa.Schema]:
     try:
         with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
             return file.metadata.num_rows, file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"{table} is no Parquet file that can be read: {error}") from None
 
 

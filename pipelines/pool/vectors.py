@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipelines.damage import reading
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.shards import Info, VectorFile, facts
 from pipelines.storage import filesystem
@@ -24,6 +25,7 @@ _PRESETS = {
     "clip-retrieval": ("img_emb", "text_emb"),
 }
 _SKIP_BYTES = 8 << 20
+MOST_WIDTH = 65_536  # of vectors; a header that says more is damaged, and would have memory set aside
 
 
 class StoredVectors(BaseModel):
@@ -105,12 +107,9 @@ def npy_beside(table: str, name: str) -> str:
 
 
 def _arrays(archive: str) -> list[str]:
-    try:
-        fs, path = filesystem(archive)
-        with fs.open(path, "rb") as stream, zipfile.ZipFile(stream) as file:
-            return [member.removesuffix(".npy") for member in file.namelist()]
-    except zipfile.BadZipFile as error:
-        raise ConfigError(f"{archive} is no .npz that can be read ({error}): write it again") from None
+    fs, path = filesystem(archive)
+    with reading(archive, ConfigError), fs.open(path, "rb") as stream, zipfile.ZipFile(stream) as file:
+        return [member.removesuffix(".npy") for member in file.namelist()]
 
 
 def width_of(file: VectorFile, n_rows: int) -> int | None:
@@ -123,13 +122,15 @@ def width_of(file: VectorFile, n_rows: int) -> int | None:
     """
     if file.kind == "column":
         return _column_width(file)
-    with _opened(file) as (_, shape, dtype):
+    with reading(_where(file), ConfigError), _opened(file) as (_, shape, dtype):
         pass
     where = _where(file)
     if len(shape) != 2 or dtype.kind != "f":
         raise ConfigError(
             f"{where} should be a matrix of floats (rows, width), and is {dtype} of shape {shape}"
         )
+    if not 0 < shape[1] <= MOST_WIDTH:
+        raise ConfigError(f"{where} says that vectors are {shape[1]:,} wide: no encoder makes such")
     if shape[0] != n_rows:
         raise ConfigError(
             f"{where} has {shape[0]:,} rows and its Parquet file {n_rows:,}: they don't belong together; "
@@ -173,14 +174,9 @@ def _opened(file: VectorFile) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.d
 
 
 def _header(stream: Any, file: VectorFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(stream)
-    except (ValueError, EOFError) as error:
-        raise ConfigError(f"{_where(file)} is no array that can be read: {error}") from None
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
     if fortran:
         raise ConfigError(f"{_where(file)} lies column by column: save it again in C order")
     return shape, dtype
@@ -196,14 +192,20 @@ def read_vectors(file: VectorFile, rows: tuple[int, int]) -> tuple[NDArray[Any],
     """
     if file.kind == "column":
         return _column(read_rows(file.url, [file.name], rows)[file.name], file)
-    with _opened(file) as (stream, shape, dtype):
+    with reading(_where(file)), _opened(file) as (stream, shape, dtype):
         n_bytes = dtype.itemsize * shape[1]
+        if file.kind == "npy" and file.size < rows[1] * n_bytes:  # before room is made for all of it
+            raise _cut(file, rows)
         _skip(stream, rows[0] * n_bytes)
         data = stream.read((rows[1] - rows[0]) * n_bytes)
     if len(data) != (rows[1] - rows[0]) * n_bytes:
-        raise StoppedError(f"{_where(file)} ends before row {rows[1]:,}: it was cut off, fetch it again")
+        raise _cut(file, rows)
     found = np.frombuffer(data, dtype).reshape(-1, shape[1])
     return found, np.ones(len(found), bool)
+
+
+def _cut(file: VectorFile, rows: tuple[int, int]) -> StoppedError:
+    return StoppedError(f"{_where(file)} ends before row {rows[1]:,}: it was cut off, fetch it again")
 
 
 def _skip(stream: IO[bytes], n_bytes: int) -> None:
@@ -235,7 +237,7 @@ def _column(column: pa.ChunkedArray, file: VectorFile) -> tuple[NDArray[Any], ND
 def read_rows(table: str, columns: list[str], rows: tuple[int, int]) -> pa.Table:
     """Return some columns of rows `first` to `last` (exclusive) of a Parquet file, by its row groups."""
     fs, path = filesystem(table)
-    with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+    with reading(table), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
         sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = [n for n, end in enumerate(ends) if end > rows[0] and end - sizes[n] < rows[1]]

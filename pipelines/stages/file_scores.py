@@ -17,6 +17,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from pipelines.columns import OUTCOME, digest, fingerprint
+from pipelines.damage import reading
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.shards import expand
 from pipelines.pool.tables import checked_uids, footer, require_numbers
@@ -116,7 +117,7 @@ class FileScoresStage(Stage):
         first = 0
         fs, path = filesystem(url)
         columns = list(dict.fromkeys([self.config.theirs, *self.config.columns.values()]))
-        with fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+        with reading(url), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
                 names.append(f"given/{number:06d}-{len(names):05d}.arrow")
                 key = self._keys(batch[self.config.theirs], url, first)

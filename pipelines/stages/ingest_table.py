@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.damage import reading
 from pipelines.pool.shards import Shard
 from pipelines.pool.tables import Layout, checked_uids
 from pipelines.pool.vectors import read_rows
@@ -55,7 +56,10 @@ class IngestTable(Stage):
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the shard's samples."""
-        shard = columns.shard
+        with reading(columns.shard.url):
+            return self._samples(columns.shard)
+
+    def _samples(self, shard: Shard) -> pa.Table:
         assert shard.rows is not None
         table = read_rows(shard.url, self.layout.theirs, shard.rows)
         theirs = {ours: table[name].combine_chunks() for ours, name in self.layout.samples}

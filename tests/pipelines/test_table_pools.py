@@ -362,7 +362,7 @@ def spoil(path: Path) -> None:
         (widen, r"b32_img is 9 wide in .*\.npz and 8 wide in|b32_img is 8 wide in .* and 9 wide in"),
         (pickle, r"should be a matrix of floats \(rows, width\), and is object"),
         (turn, r"lies column by column: save it again in C order"),
-        (spoil, r"\.npz is no \.npz that can be read"),
+        (spoil, r"\.npz can't be read"),
     ],
 )
 def test_vectors_that_dont_fit_stop_the_run_before_any_work(
