@@ -145,6 +145,38 @@ def serve(
 
 
 @app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="What the schedule is called.")],
+    as_: Annotated[str, typer.Option("--as", help="cron, systemd, kubernetes or airflow.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the files.")] = Path(),
+    image: Annotated[str | None, typer.Option(help="kubernetes: an image that has `curate`.")] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:/PATH", help="kubernetes: a volume claim to mount; may be repeated."),
+    ] = None,
+    secret: Annotated[str | None, typer.Option(help="kubernetes: a secret for the environment.")] = None,
+    store: StoreFile = None,
+) -> None:
+    """Write a schedule as files for another clock, which starts `curate schedule tick`."""
+    from curate.schedule.entry import Store
+    from curate.schedule.export import Place, unmounted
+    from curate.schedule.export import export as files_of
+
+    pairs = [each.partition(":")[::2] for each in claim or ()]
+    if any(not found or not path.startswith("/") for found, path in pairs):
+        raise ConfigError("--claim is written NAME:/PATH")
+    place = Place(image, tuple(pairs), secret)
+    entry = Store(store).find(name)
+    for file, text in files_of(entry, as_, place).items():
+        if not output.is_dir():
+            raise ConfigError(f"there is no folder {output}")
+        (output / file).write_text(text, encoding="utf-8")
+        print(f"wrote {output / file}")
+    if as_ == "kubernetes" and (lacking := unmounted(entry, place)):
+        print(f"on this machine alone: {', '.join(lacking)}; bring them along by --claim NAME:/PATH")
+
+
+@app.command()
 def tick(
     config: Config,
     refit: Refit = None,
