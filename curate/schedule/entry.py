@@ -41,7 +41,7 @@ class Work(BaseModel):
 class Entry(Work):
     """A schedule: work, when, and where its ticks are recorded."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=200)
     cron: str
     timezone: str = "UTC"
     run: str = Field(description="the run folder")

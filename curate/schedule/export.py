@@ -68,9 +68,9 @@ def export(entry: Entry, as_: str, place: Place | None = None) -> dict[str, str]
 def slug(name: str) -> str:
     """Return a name of small letters, digits and hyphens, another one for every name."""
     plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
-    return (
-        plain if plain == name else f"{plain or 'schedule'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-    )
+    if plain and plain == name:
+        return name
+    return f"{plain or 'schedule'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _cron(entry: Entry) -> dict[str, str]:
