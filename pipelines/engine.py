@@ -50,7 +50,8 @@ class EngineConfig(BaseModel):
     scheduler: str | None = Field(None, description="address of a running Dask scheduler, tcp://host:8786")
     cluster: str | None = Field(
         None,
-        description="a Dask cluster class, such as dask_jobqueue.SLURMCluster; to be allowed by --allow-class",
+        description="a Dask cluster class, such as dask_jobqueue.SLURMCluster; to be allowed by "
+        "--allow-class",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the cluster class")
     dashboard: str | None = Field(None, description="address of the dashboard, such as 127.0.0.1:8787")
@@ -76,8 +77,8 @@ def refuse_unlisted(config: EngineConfig, allow_class: Collection[str]) -> None:
     """Raise `ConfigError` when a configuration names a cluster class that the user has not allowed."""
     if config.cluster and config.cluster not in allow_class:
         raise ConfigError(
-            f"engine.cluster: {config.cluster} is code, which no configuration may run by itself; allow it on "
-            f"the command line: --allow-class {config.cluster}"
+            f"engine.cluster: {config.cluster} is code, which no configuration may run by itself; allow it "
+            f"on the command line: --allow-class {config.cluster}"
         )
 
 
@@ -223,7 +224,7 @@ def _metered(function: Callable[[Item], Result], item: Item) -> tuple[Result, fl
 @contextlib.contextmanager
 def _client(config: EngineConfig, preload: list[str], gpu: bool) -> Iterator[Any]:
     threads = dict.fromkeys(_THREAD_VARIABLES, str(config.threads_per_worker))
-    with no_main_module(), _environment(threads):
+    with no_main_module(), _environment(threads), _quiet():
         import dask
         from distributed.utils import get_mp_context
 
@@ -302,6 +303,20 @@ def _class(path: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"engine.cluster: there is no class {path} ({error})") from None
     return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log, with its stack traces, off the terminal: our errors say what happened."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
