@@ -6,6 +6,7 @@ A library that is broken may end its process, hang, or print what it likes.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from curate.doctor.finding import Finding
 from curate.doctor.packages import installed
 
+_TOGETHER = "install torch and torchvision together, as https://pytorch.org/get-started says for this machine"
 _SECONDS = 90  # of a first import from a slow disk
 _TORCH = """
 import json, warnings
@@ -33,15 +35,20 @@ try:
 except Exception as error:
     found["gpu_error"] = f"{type(error).__name__}: {error}"
 say()
+"""
+_OPEN_CLIP = """
+import json, warnings
+warnings.simplefilter("ignore")
+found = {}
 try:
-    import torchvision
+    import torch, torchvision
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     found["torchvision"] = torchvision.__version__
     import open_clip
     found["open_clip"] = open_clip.__version__
 except Exception as error:
     found["error"] = f"{type(error).__name__}: {error}"
-say()
+print("\\n@" + json.dumps(found), flush=True)
 """
 _FAISS = """
 import json
@@ -80,27 +87,31 @@ class Probe:
         return found, f"ended with {self._process.returncode}: {last.strip()}"
 
 
-def start() -> tuple[Probe, Probe]:
-    """Start the probes of torch and of FAISS, which take seconds, side by side."""
-    return Probe(_TORCH), Probe(_FAISS)
+def start() -> tuple[Probe, Probe, Probe]:
+    """Start the probes of torch, open_clip and FAISS, which take seconds, side by side."""
+    return Probe(_TORCH), Probe(_OPEN_CLIP), Probe(_FAISS)
 
 
 def torch(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
     """Judge what the probe of torch found."""
-    again = "install torch and torchvision together, as https://pytorch.org/get-started says for this machine"
     if "torch" not in found:
-        yield Finding("torch", "wrong", failure or "not there", again)
+        yield Finding("torch", "wrong", failure or "not there", _TOGETHER)
         return
-    build = f"{found['torch']}, {'for CUDA ' + found['cuda'] if found['cuda'] else 'without CUDA'}"
-    yield Finding("torch", "ok", build)
-    if error := found.get("error") or failure:
-        pair = f"torch {found['torch']} and torchvision {installed('torchvision')}"
-        if "torchvision" in found:
-            yield Finding("open_clip", "wrong", error, "pip install --upgrade open_clip_torch timm")
-        else:
-            yield Finding("torchvision", "wrong", f"{pair} do not fit each other: {error}", again)
+    cuda = f"for CUDA {found['cuda']}" if found["cuda"] else "without CUDA"
+    yield Finding("torch", "ok", f"{found['torch']}, {cuda}")
+
+
+def open_clip(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
+    """Judge what the probe of torchvision and open_clip found."""
+    error = found.get("error") or failure
+    if "torchvision" not in found:
+        pair = f"torch {installed('torch')} and torchvision {installed('torchvision')}"
+        yield Finding("torchvision", "wrong", f"{pair} do not fit each other: {error}", _TOGETHER)
         return
     yield Finding("torchvision", "ok", f"{found['torchvision']}, fits torch")
+    if error:
+        yield Finding("open_clip", "wrong", error, "pip install --upgrade open_clip_torch timm")
+        return
     yield Finding("open_clip", "ok", found["open_clip"])
 
 
@@ -111,6 +122,11 @@ def gpus(torch_found: dict[str, Any], faiss_found: dict[str, Any], driver: str |
     if driver is None and not seen:
         yield Finding("GPU", "ok", "none; all stages run on CPUs, models slowly")
         return
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not seen and hidden is not None:
+        found = f"hidden by CUDA_VISIBLE_DEVICES={hidden!r}: all stages run on CPUs"
+        yield Finding("GPU", "warn", found, "unset it to use the GPU")
+        return
     if not seen:
         yield Finding("GPU", "wrong", f"{driver}, and torch sees none", _why_unseen(torch_found))
         return
@@ -118,9 +134,9 @@ def gpus(torch_found: dict[str, Any], faiss_found: dict[str, Any], driver: str |
     if error := torch_found.get("gpu_error"):
         todo = "this torch was not built for this GPU or driver: install one that is, or update the driver"
         yield Finding("GPU", "wrong", f"torch can't compute on it: {error.splitlines()[0]}", todo)
-    if faiss_found.get("gpus") != len(seen):
+    if faiss_found and faiss_found["gpus"] != len(seen):
         todo = "clusters are made on CPUs; for GPUs: pip uninstall faiss-cpu, then pip install faiss-gpu"
-        yield Finding("FAISS", "warn", f"sees {faiss_found.get('gpus') or 'no'} GPUs of {len(seen)}", todo)
+        yield Finding("FAISS", "warn", f"sees {faiss_found['gpus'] or 'no'} GPUs of {len(seen)}", todo)
 
 
 def _why_unseen(found: dict[str, Any]) -> str:
@@ -128,10 +144,7 @@ def _why_unseen(found: dict[str, Any]) -> str:
         return str(found["gpu_error"]).splitlines()[0]
     if not found.get("cuda"):
         return "this torch has no CUDA: install one that has, see https://pytorch.org/get-started"
-    return (
-        f"torch was built for CUDA {found['cuda']}, which the driver may be too old for: update it; or "
-        "CUDA_VISIBLE_DEVICES hides the GPU"
-    )
+    return f"torch was built for CUDA {found['cuda']}, which the driver may be too old for: update it"
 
 
 def faiss(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:

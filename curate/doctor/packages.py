@@ -28,6 +28,11 @@ def python() -> Iterator[Finding]:
 
 def requirements() -> Iterator[Finding]:
     """Look at whether all that curate requires is there, in versions that it can use."""
+    if installed(PACKAGE) is None:
+        yield Finding(
+            "packages", "warn", "curate runs from a folder, and is not installed", "pip install -e ."
+        )
+        return
     wanted = [each for each in _requirements() if each.marker is None or each.marker.evaluate({"extra": ""})]
     lacking = [problem for each in wanted if (problem := _problem(each))]
     versions = ", ".join(f"{name} {version}" for name in _NAMED if (version := installed(name)))
@@ -48,6 +53,8 @@ def requirements() -> Iterator[Finding]:
 
 def extras() -> Iterator[Finding]:
     """Look at which optional parts there are."""
+    if installed(PACKAGE) is None:
+        return
     parts: dict[str, list[Requirement]] = defaultdict(list)
     for requirement in _requirements():
         for extra in metadata.metadata(PACKAGE).get_all("Provides-Extra") or ():

@@ -17,8 +17,7 @@ from curate.doctor.finding import Finding, guarded
 from pipelines import limits
 from tests.commands import Command
 
-TORCH = {"torch": "2.6.0+cu124", "cuda": "12.4", "gpus": [["H100", 85_000_000_000]], "torchvision": "0.21"}
-WHOLE = {**TORCH, "open_clip": "3.0"}
+TORCH = {"torch": "2.6.0+cu124", "cuda": "12.4", "gpus": [["H100", 85_000_000_000]]}
 
 
 def states(found: Iterator[Finding] | list[Finding]) -> dict[str, str]:
@@ -41,10 +40,15 @@ def test_this_machine_is_looked_at(curate: Command, tmp_path: Path) -> None:
 
 def test_a_torchvision_that_does_not_fit_torch_is_wrong() -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
-    found = list(libraries.torch({"torch": "2.6.0", "cuda": None, "gpus": [], "error": error}, None))
-    assert states(found) == {"torch": "ok", "torchvision": "wrong"}
-    assert "do not fit each other" in found[-1].found
-    assert "together" in found[-1].todo
+    (found,) = libraries.open_clip({"error": error}, None)
+    assert (found.name, found.state) == ("torchvision", "wrong")
+    assert "do not fit each other" in found.found
+    assert "together" in found.todo
+
+
+def test_an_open_clip_that_is_missing_is_told_apart_from_torchvision() -> None:
+    found = libraries.open_clip({"torchvision": "0.21", "error": "ModuleNotFoundError: open_clip"}, None)
+    assert states(found) == {"torchvision": "ok", "open_clip": "wrong"}
 
 
 def test_a_torch_that_ends_its_process_is_wrong() -> None:
@@ -55,20 +59,32 @@ def test_a_torch_that_ends_its_process_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("torch", "faiss", "driver", "expected", "todo"),
     [
-        (WHOLE, {"gpus": 1}, "driver 550.1", {"GPU": "ok"}, ""),
-        (WHOLE, {"gpus": 0}, "driver 550.1", {"GPU": "ok", "FAISS": "warn"}, "faiss-gpu"),
-        ({**WHOLE, "gpus": [], "cuda": None}, {}, "driver 550.1", {"GPU": "wrong"}, "has no CUDA"),
-        ({**WHOLE, "gpus": []}, {}, "driver 450.1", {"GPU": "wrong"}, "too old"),
-        ({**WHOLE, "gpus": []}, {}, None, {"GPU": "ok"}, ""),
-        ({**WHOLE, "gpu_error": "no kernel image"}, {"gpus": 1}, None, {"GPU": "wrong"}, "not built for"),
+        (TORCH, {"gpus": 1}, "driver 550.1", {"GPU": "ok"}, ""),
+        (TORCH, {"gpus": 0}, "driver 550.1", {"GPU": "ok", "FAISS": "warn"}, "faiss-gpu"),
+        ({**TORCH, "gpus": [], "cuda": None}, {}, "driver 550.1", {"GPU": "wrong"}, "has no CUDA"),
+        ({**TORCH, "gpus": []}, {}, "driver 450.1", {"GPU": "wrong"}, "too old"),
+        ({**TORCH, "gpus": []}, {}, None, {"GPU": "ok"}, ""),
+        ({**TORCH, "gpu_error": "no kernel image"}, {"gpus": 1}, None, {"GPU": "wrong"}, "not built for"),
     ],
 )
 def test_driver_torch_and_faiss_should_see_the_same_gpus(
-    torch: dict[str, Any], faiss: dict[str, Any], driver: str | None, expected: dict[str, str], todo: str
+    torch: dict[str, Any],
+    faiss: dict[str, Any],
+    driver: str | None,
+    expected: dict[str, str],
+    todo: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     found = list(libraries.gpus(torch, faiss, driver))
     assert states(found) == expected
     assert todo in found[-1].todo
+
+
+def test_a_gpu_that_is_hidden_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (found,) = libraries.gpus({**TORCH, "gpus": []}, {"gpus": 0}, "driver 550.1")
+    assert (found.state, found.todo) == ("warn", "unset it to use the GPU")
 
 
 def test_a_probe_survives_whatever_a_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +135,12 @@ def test_a_requirement_that_is_not_met_is_named(monkeypatch: pytest.MonkeyPatch)
     assert found[0].state == "wrong"
     assert found[0].found == "missing or too old: numpy>=999, no-such-package>=1"
     assert found[0].todo == "pip install 'numpy>=999' 'no-such-package>=1'"
+
+
+def test_a_curate_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "PACKAGE", "no-such-package")
+    assert states(packages.requirements()) == {"packages": "warn"}
+    assert states(packages.extras()) == {}
 
 
 def test_extras_say_how_to_get_them() -> None:
