@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from pipelines.pool.placeholders import frequent_images
 from pipelines.storage import Folder
 
 DECISIONS = "decisions"
@@ -55,18 +56,23 @@ def survives(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def tally(table: pa.Table) -> dict[str, Any]:
-    """Return how many samples of a table go on, with which weights, are dropped and are set aside."""
+    """Return how many samples of a table go on, with which weights, are dropped and are set aside.
+
+    Of a pool's samples also the pictures that stand under many captions.
+    """
     alive = survives(table)
     weights = (
         table["weight"].to_numpy()[alive] if "weight" in table.column_names else np.ones(alive.sum(), int)
     )
     weight, count = np.unique(weights, return_counts=True)
+    found = frequent_images(table)
     return {
         "samples": len(table),
         "kept": int(alive.sum()),
         "weights": [[int(w), int(n)] for w, n in zip(weight, count, strict=True)],
         "dropped": _count(table, "reason"),
         "set_aside": _count(table, "problem"),
+        **({"placeholders": found} if found else {}),
     }
 
 

@@ -22,6 +22,7 @@ from pipelines.output.versions import publish as publish_version
 from pipelines.output.write import COPIED, Writer
 from pipelines.plan import Plan, plan
 from pipelines.plugins.use import PluginUse
+from pipelines.pool.placeholders import placeholders, told
 from pipelines.pool.shards import Shard, numbering_gaps
 from pipelines.pool.tables import pool_shards
 from pipelines.refit import fits_of, note_fits
@@ -36,7 +37,11 @@ from pipelines.user_files import with_file_digests
 
 @dataclass(frozen=True)
 class Result:
-    """What became of every sample: samples = kept + dropped + set aside."""
+    """What became of every sample: samples = kept + dropped + set aside.
+
+    `placeholders` are pictures that stand under many captions: each with its hash, how many samples have it at
+    least, and some of their captions.
+    """
 
     samples: int
     kept: int
@@ -44,6 +49,7 @@ class Result:
     set_aside: Mapping[str, int]
     output: str
     seconds: float
+    placeholders: tuple[Mapping[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -103,6 +109,9 @@ def execute(
         with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
             runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
             runner.go(stages.stages[:1])
+            stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in shards)
+            for each in stand_ins:
+                tell({"event": "placeholder", **each._asdict(), "message": told(each)})
             runner.fits = fits_of(config.refit, runner, stages.stages)
             if runner.fits.message:
                 tell({"event": "note", "stage": "refit", "message": runner.fits.message})
@@ -112,7 +121,9 @@ def execute(
         for folder in ours:
             folder.sweep()  # what workers left that died in this run
         note_finished(run, output, found)
-    result = Result(**counts, output=output.url, seconds=round(time.monotonic() - started, 2))
+    seconds = round(time.monotonic() - started, 2)
+    found_often = tuple(each._asdict() for each in stand_ins)
+    result = Result(**counts, output=output.url, seconds=seconds, placeholders=found_often)
     emit({"event": "done", **result.as_dict()})
     return result
 

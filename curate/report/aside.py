@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 from curate.html import escape, shown
 from curate.report.finished import Finished
 from pipelines.output.publish import SET_ASIDE
+from pipelines.pool.placeholders import Placeholder
 
 _PER_REASON = 8
 
@@ -39,6 +41,22 @@ def set_aside_table(run: Finished) -> str:
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Samples set aside">'
         f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
+    )
+
+
+def placeholder_table(found: Sequence[Placeholder]) -> str:
+    """Return a table of pictures that stand under many captions."""
+    head = "<tr><th>samples, at least</th><th>some of their captions</th><th>hash of the picture</th></tr>"
+    body = "".join(
+        f"<tr><td>{each.samples:,}</td><td>{'<br>'.join(map(_cell, each.captions))}</td>"
+        f"<td><code>{escape(each.image)}</code></td></tr>"
+        for each in found
+    )
+    return (
+        "<p>Where an image is not available, sites serve a picture that says so; nothing can be learned from "
+        "it. <code>- repeats: {max_image_repeats: 20}</code> drops images that stand more often than that."
+        '</p><div class="scroll" tabindex="0" role="region" aria-label="Pictures under many captions">'
+        f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -13,6 +13,7 @@ from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.plan import Plan, plan
+from pipelines.pool.placeholders import placeholders
 from pipelines.pool.shards import Shard
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
@@ -110,4 +111,4 @@ def _tally(folder: Folder, stage: str, shards: list[Shard], run: str) -> dict[st
         )
     tallies = [stamp.tally for stamp in stamps.values()]
     copies = sum(weight * n for tally in tallies for weight, n in tally["weights"])
-    return {**add_tallies(tallies), "copies": copies}
+    return {**add_tallies(tallies), "copies": copies, "placeholders": placeholders(tallies)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from curate.costs import read_costs
 from curate.html import document, escape, shown
-from curate.report.aside import set_aside_table
+from curate.report.aside import placeholder_table, set_aside_table
 from curate.report.collect import Findings
 from curate.report.finished import Finished
 from curate.report.funnel import funnel, header, sums_of
@@ -33,6 +33,8 @@ def render(run: Finished, findings: Findings, samples: Samples) -> str:
             for each in findings.clusterings
         ),
     ]
+    if stand_ins := run.tallies["ingest"]["placeholders"]:
+        sections.append(("placeholders", "One picture, many captions", placeholder_table(stand_ins)))
     if run.count("set_aside"):
         sections.append(("set-aside", "Set aside", set_aside_table(run)))
     sections.append(("find", "Find samples", _find(run, findings, samples)))
