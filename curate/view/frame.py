@@ -37,8 +37,8 @@ def page(standing: Standing, title: str, body: str, here: str, *, budget: bool =
         f"<title>{escape(shown(title, 80))} · {name} · curate</title>\n"
         '<link rel="stylesheet" href="/style.css">\n<link rel="icon" href="/icon.svg">\n</head>\n<body>\n'
         '<a class="skip" href="#main">Skip to the content</a>'
-        f'<div class="top"><a class="run" href="/"><bdi>{name}</bdi></a>'
-        f'<nav aria-label="Pages"><ul>{items}</ul></nav></div>'
+        f'<header class="top"><a class="run" href="/"><bdi>{name}</bdi></a>'
+        f'<nav aria-label="Pages"><ul>{items}</ul></nav></header>'
         f'<main id="main">{_progress(standing)}{body}</main>\n</body>\n</html>\n'
     )
 
