@@ -39,7 +39,7 @@ from pipelines.user_files import with_file_digests
 class Result:
     """What became of every sample: samples = kept + dropped + set aside.
 
-    `placeholders` are pictures that stand under many captions: each with its hash, how many samples have it at
+    `placeholders` are pictures that stand under many captions: each its hash, how many samples have it at
     least, and some of their captions.
     """
 
@@ -109,6 +109,7 @@ def execute(
         with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
             runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
             runner.go(stages.stages[:1])
+            _tell_of_empty(runner, tell)
             stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in shards)
             for each in stand_ins:
                 tell({"event": "placeholder", **each._asdict(), "message": told(each)})
@@ -142,6 +143,15 @@ def _announce(shards: list[Shard], emit: Emit) -> None:
     if gaps := numbering_gaps(shards):
         text = f"the shards' numbers have gaps: {', '.join(gaps[:5])}{', …' if len(gaps) > 5 else ''} missing"
         emit({"event": "warning", "message": text})
+
+
+def _tell_of_empty(runner: Runner, emit: Emit) -> None:
+    """Say which shards hold not one sample: most often a download that failed without a word."""
+    tallies = runner.stamps["ingest"]
+    if empty := [shard.name for shard in runner.shards if not tallies[shard.name].tally["samples"]]:
+        some = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+        of_all = f"{len(empty):,} of {len(runner.shards):,} shards"
+        emit({"event": "warning", "message": f"{of_all} hold no sample: {some}"})
 
 
 def _preload(stages: Plan, run: Folder, shards: list[Shard]) -> list[str]:

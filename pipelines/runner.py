@@ -128,7 +128,9 @@ class Runner:
 
     def _check(self, stage: Stage) -> None:
         here = self.totals(stage.name)
-        if here["samples"] and not here["kept"]:
+        if not self.totals("ingest")["samples"]:
+            raise StoppedError(f"the pool holds no samples: there is none in its {len(self.shards):,} shards")
+        if not here["kept"]:
             raise StoppedError(
                 f"the stage {stage.name} keeps none of {here['samples']:,} samples "
                 f"({_reasons(here)}); nothing would be left to train on"

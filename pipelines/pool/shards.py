@@ -15,6 +15,7 @@ from pipelines.storage import filesystem, resolve
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})", re.DOTALL)
 _MAX_SHARDS = 10_000_000
 
 Info = dict[str, Any]
@@ -197,10 +198,19 @@ def refuse_changed(shard: Shard) -> None:
 
 
 def numbering_gaps(shards: Sequence[Shard]) -> list[str]:
-    """Return the names that are missing between numbered shards (00000, 00001, 00003 lacks 00002)."""
-    numbers = {shard.name for shard in shards if shard.name.isdigit()}
-    if len(numbers) < 2:
-        return []
-    width = len(next(iter(numbers)))
-    values = sorted(int(name) for name in numbers)
-    return [f"{n:0{width}d}" for a, b in itertools.pairwise(values) for n in range(a + 1, min(b, a + 6))]
+    """Return the names that are missing between numbered shards (00000, 00001, 00003 lacks 00002).
+
+    Of names such as train-0001 as well, so far as more of them are there than are missing.
+    """
+    series: dict[tuple[str, int], list[int]] = {}
+    for shard in shards:
+        if match := _NUMBERED.fullmatch(shard.name):
+            series.setdefault((match[1], len(match[2])), []).append(int(match[2]))
+    missing: list[str] = []
+    for (start, width), numbers in sorted(series.items()):
+        values = sorted(numbers)
+        n_missing = values[-1] - values[0] + 1 - len(values)
+        if not start or n_missing < len(values):
+            gaps = ((a + 1, min(b, a + 6)) for a, b in itertools.pairwise(values))
+            missing += [f"{start}{n:0{width}d}" for first, end in gaps for n in range(first, end)]
+    return missing

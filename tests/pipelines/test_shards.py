@@ -152,6 +152,8 @@ def test_gaps_between_numbers_are_found() -> None:
     assert numbering_gaps(shards("00000", "00001", "00003", "00005")) == ["00002", "00004"]
     assert numbering_gaps(shards("00007")) == []
     assert numbering_gaps(shards("a", "c")) == []
+    assert numbering_gaps(shards("a/train-01", "a/train-03", "b/train-02")) == ["a/train-02"]
+    assert numbering_gaps(shards("00ff12", "00ff99", "²", "a7")) == []  # hashes, not numbers
     assert len(numbering_gaps(shards("00000", "90000"))) < 10
 
 
