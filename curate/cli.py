@@ -203,14 +203,11 @@ def status(
     if cost:
         costs(Console(), found.name, [(stage.name, stage.tally, stage.cost) for stage in found.stages])
         return
-    rows: list[tuple[str, Any]] = []
-    for stage in found.stages:
-        tally, n = stage.tally, stage.shards_done
-        counts = f", {tally['kept']:,} of {tally['samples']:,} samples go on" if n else ""
-        rows.append((stage.name, f"{n:,} of {found.shards:,} shards{counts}"))
-    rows += of_status(found.ticks)
-    rows.append(("output", f"{'complete' if found.published else 'not complete'}, {found.output}"))
+    rows: list[tuple[str, Any]] = [*found.lines(), *of_status(found.ticks)]
+    rows.append(("output", f"{'complete' if found.published else 'not complete'}, {_short(found.output)}"))
     facts(Console(), f"{found.name}: {'running' if found.running else 'not running'}", rows)
+    if not found.running and found.current:
+        print(f"to go on: curate run {_short(str(Path(run, 'run.yaml').absolute()))}")
 
 
 @app.command()

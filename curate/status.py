@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,24 @@ class Status:
     published: bool
     output: str
     ticks: list[Tick]
+
+    @property
+    def current(self) -> str | None:
+        """The first stage that is not done; None when all are."""
+        return next((stage.name for stage in self.stages if stage.shards_done < self.shards), None)
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield how far each stage is; what stands behind the current one is of an earlier run."""
+        before = True
+        for stage in self.stages:
+            n, tally = stage.shards_done, stage.tally
+            text = f"{n:,} of {self.shards:,} shards"
+            if before:
+                before = stage.name != self.current
+                goes_on = f", {tally['kept']:,} of {tally['samples']:,} samples go on" if n else ""
+                yield stage.name, text + goes_on + ("" if before or not n else " so far")
+            else:
+                yield stage.name, f"{text} from before" if n else "to be done"
 
 
 def read_run(run: str) -> tuple[RunConfig, Folder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -247,10 +248,15 @@ def test_status_tells_how_far_a_run_has_come(curate: Command, file: Path) -> Non
     stopped = json.loads(curate("status", run, "--json").out)
     assert (stopped["published"], stopped["running"]) == (False, False)
     assert [stage["shards_done"] for stage in stopped["stages"]] == [2, 0, 0, 0]
+    shown = curate("status", run).out
+    assert re.search(r"^rules +0 of 2 shards$", shown, re.MULTILINE)
+    assert re.search(r"^decisions +to be done$", shown, re.MULTILINE)
+    assert shown.splitlines()[-1] == f"to go on: curate run {run}/run.yaml"
     curate("run", file)
     done = json.loads(curate("status", run, "--json").out)
     assert done["published"]
     assert {stage["shards_done"] for stage in done["stages"]} == {2}
+    assert "to go on" not in curate("status", run).out
     shown = curate("status", run).out
     assert "2 of 2 shards" in shown
     assert "complete" in shown
