@@ -272,7 +272,8 @@ def _number(value: object) -> float | None:
 
 
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 < value < 1 << 31 else None
+    # Python takes true for 1; Arrow does not.
+    return value if type(value) is int and 0 < value < 1 << 31 else None
 
 
 def _row(shard: str, row: int, draft: _Draft) -> dict[str, Any]:

@@ -257,6 +257,11 @@ def test_every_sample_is_accounted_for_and_faults_stay_with_theirs(
     assert len(found) == len(faults)
 
 
+def test_true_is_no_size() -> None:
+    row = only(sample(0, original_width=True, original_height=7))
+    assert (row["problem"], row["original_width"], row["original_height"]) == (None, None, 7)
+
+
 @pytest.mark.parametrize(
     "metadata",
     [b"", b"[1, 2]", b'"text"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"caption": "\\ud800"}'],
