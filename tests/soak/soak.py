@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ class Soak:
         if self.passed() < self.minutes * _SERVER_DIES_UNTIL and self.dice.random() < 0.3:
             self.end_server(self.draw([signal.SIGKILL, signal.SIGTERM]))
             self.serve()
-        fault = self.draw(_FAULTS) if not calm and self.dice.random() < 0.6 else None
+        fault = self.draw(_FAULTS) if not calm and self.dice.random() < 0.75 else None
         delay = self.dice.random() * 8
         filler: Path | None = None
         seen: float | None = None
@@ -208,9 +209,19 @@ class Soak:
         while time.monotonic() < until:
             self.watch()
             if not self.process("curate run") and all(map(self.nothing_new, self.names)):
-                return
+                break
             time.sleep(5)
-        raise AssertionError("the schedules did not catch up within ten minutes")
+        else:
+            raise AssertionError("the schedules did not catch up within ten minutes")
+        before, until = self.everything(), time.monotonic() + 200  # of both schedules, ticks with nothing new
+        while time.monotonic() < until:
+            self.watch()
+            time.sleep(1)
+        assert self.everything() == before, "a tick with nothing new has written"
+
+    def everything(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of last change of every file and folder."""
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in self.home.rglob("*")}
 
     def nothing_new(self, name: str) -> bool:
         """Tell whether a tick by hand finds nothing, without a write."""
@@ -278,6 +289,10 @@ def main(words: list[str] | None = None) -> None:
     soak = Soak(disk, asked.minutes, asked.seed)
     try:
         (asked.inside / "report.json").write_text(json.dumps(soak.go(), indent=1))
+    except BaseException:
+        left = shutil.copytree(disk, asked.inside.with_name(f"{asked.inside.name}-failed"))
+        print(f"what was there is in {left}", file=sys.stderr)
+        raise
     finally:
         if soak.server and soak.server.poll() is None:
             soak.server.terminate()
