@@ -7,10 +7,11 @@ after an edit leaves everything behind it standing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from pipelines.errors import StoppedError
 from pipelines.pool.placeholders import frequent_images
 from pipelines.storage import Folder
 
@@ -98,27 +100,59 @@ class ColumnStore:
         # Numbers of vectors hardly repeat: a dictionary of them would make reading four times as slow.
         repeating = [name for name in table.column_names if name not in vectors] if vectors else True
         pq.write_table(
-            table.replace_schema_metadata(metadata), sink, compression="zstd", use_dictionary=repeating
+            table.replace_schema_metadata(metadata),
+            sink,
+            compression="zstd",
+            use_dictionary=repeating,
+            write_page_checksum=True,
         )
         self._folder.write(_path(stage, shard), sink.getvalue())
         return stamp
 
-    def read(self, stage: str, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one stage's columns of one shard, in row order."""
-        with self._folder.open(_path(stage, shard)) as stream:
-            return pq.read_table(stream, columns=list(columns) if columns is not None else None)
+    def read(
+        self, stage: str, shard: str, columns: Sequence[str] | None = None, wanted: str | None = None
+    ) -> pa.Table:
+        """Return one stage's columns of one shard, in row order.
 
-    def outcome(self, stage: str, shard: str) -> pa.Table:
+        Raises
+        ------
+        StoppedError
+            When the file is damaged, or its digest is not the one that is wanted.
+        """
+        with self._opened(stage, shard, wanted) as file:
+            return file.read(columns=list(columns) if columns is not None else None)
+
+    def outcome(self, stage: str, shard: str, wanted: str | None = None) -> pa.Table:
         """Return `row` and those of `weight`, `reason`, `problem` and `detail` that a stage wrote."""
-        with self._folder.open(_path(stage, shard)) as stream, pq.ParquetFile(stream) as file:
+        with self._opened(stage, shard, wanted) as file:
             return file.read(columns=[name for name in OUTCOME if name in file.schema_arrow.names])
+
+    @contextlib.contextmanager
+    def _opened(self, stage: str, shard: str, wanted: str | None) -> Iterator[pq.ParquetFile]:
+        name = _path(stage, shard)
+        try:
+            with (
+                self._folder.open(name) as stream,
+                pq.ParquetFile(stream, page_checksum_verification=True) as file,
+            ):
+                if wanted is not None and _stamp_of(file.schema_arrow).digest != wanted:
+                    raise StoppedError(
+                        f"{self._folder.path(name)} changed during the run, perhaps by a worker that an "
+                        "earlier run left behind; run again to go on from here"
+                    )
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise  # a disk or a store failed
+            raise StoppedError(
+                f"{self._folder.path(name)} is damaged ({error}); remove it and run again"
+            ) from error
 
     def stamp(self, stage: str, shard: str) -> Stamp | None:
         """Return the stamp of a column file; None when it is missing, damaged or not ours."""
         try:
             with self._folder.open(_path(stage, shard)) as stream:
-                metadata = pq.read_schema(stream).metadata or {}
-            return Stamp(**json.loads(metadata[_STAMP]))
+                return _stamp_of(pq.read_schema(stream))
         except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
             return None
         except OSError as error:
@@ -132,6 +166,10 @@ class ColumnStore:
         with ThreadPoolExecutor(_FOOTER_READERS) as pool:
             found = zip(names, pool.map(lambda name: self.stamp(stage, name), names), strict=True)
             return {name: stamp for name, stamp in found if stamp is not None}
+
+
+def _stamp_of(schema: pa.Schema) -> Stamp:
+    return Stamp(**json.loads((schema.metadata or {})[_STAMP]))
 
 
 def _path(stage: str, shard: str) -> str:

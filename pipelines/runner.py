@@ -61,7 +61,11 @@ class Runner:
         decides = self._what_decides(stage, summary)
         wanted = {shard.name: self._made_from(stage, shard, decides[shard.name]) for shard in self.shards}
         done = {name: stamp for name, stamp in there.items() if stamp.fingerprint == wanted[name]}
-        missing = [(shard, wanted[shard.name]) for shard in self.shards if shard.name not in done]
+        missing = [
+            (shard, wanted[shard.name], dict(zip(stage.reads, self._inputs(stage, shard), strict=True)))
+            for shard in self.shards
+            if shard.name not in done
+        ]
         self.emit({"event": "stage", "stage": stage.name, "shards": len(self.shards), "done": len(done)})
         if note := stage.note(summary):
             self.emit({"event": "note", "stage": stage.name, "message": note})
@@ -166,10 +170,12 @@ def _identity(stage: Stage) -> tuple[Any, ...]:
     return type(stage).__name__, stage.version, dict(stage.settings())
 
 
-def _compute(item: tuple[Shard, str], *, stage: Stage, summary: Any, run: Folder) -> tuple[str, Stamp]:
+def _compute(
+    item: tuple[Shard, str, dict[str, str]], *, stage: Stage, summary: Any, run: Folder
+) -> tuple[str, Stamp]:
     """Do one shard of a stage: what a worker runs."""
-    shard, made_from = item
-    table = stage.compute(ShardColumns(shard, run), summary)
+    shard, made_from, digests = item
+    table = stage.compute(ShardColumns(shard, run, digests), summary)
     return shard.name, ColumnStore(run).write(stage.name, shard.name, table, made_from)
 
 

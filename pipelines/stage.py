@@ -18,18 +18,22 @@ from pipelines.storage import Folder
 
 @dataclass(frozen=True)
 class ShardColumns:
-    """The columns of one shard that stand when a stage looks at it."""
+    """The columns of one shard that stand when a stage looks at it.
+
+    `digests` says by stage what must be in them, where that is known.
+    """
 
     shard: Shard
     run: Folder
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, stage: str, columns: tuple[str, ...]) -> pa.Table:
         """Return some of a stage's columns, one row per sample that reached it."""
-        return ColumnStore(self.run).read(stage, self.shard.name, columns)
+        return ColumnStore(self.run).read(stage, self.shard.name, columns, self.digests.get(stage))
 
     def outcome(self, stage: str) -> pa.Table:
         """Return what became of the samples that reached a stage, without its other columns."""
-        return ColumnStore(self.run).outcome(stage, self.shard.name)
+        return ColumnStore(self.run).outcome(stage, self.shard.name, self.digests.get(stage))
 
     def survivors(self, gate: str, columns: Mapping[str, str]) -> pa.Table:
         """Return `row` and the named columns of the samples that come through the stage `gate`.

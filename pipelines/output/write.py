@@ -21,7 +21,7 @@ from pipelines.output.layout import NewShard, Slice, layout
 from pipelines.output.tar_writer import TarWriter
 from pipelines.output.versions import MANIFEST, keep
 from pipelines.pool.samples import byte_ranges
-from pipelines.pool.shards import refuse_changed
+from pipelines.pool.shards import unchanged
 from pipelines.runner import Runner
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder, RangeReader
@@ -48,11 +48,15 @@ class Writer:
         with ThreadPoolExecutor(16) as pool:
             records = {r["name"]: r for r in pool.map(self._record, wanted) if r}
         done = {name: r for name, r in records.items() if r["made_from"] == wanted[name]}
-        missing = [(shard, wanted[shard.name]) for shard in shards if shard.name not in done]
+        missing = [
+            (shard, wanted[shard.name], [self._digests(part, runner) for part in shard.slices])
+            for shard in shards
+            if shard.name not in done
+        ]
         started = time.monotonic()
         runner.emit({"event": "stage", "stage": "write", "shards": len(shards), "done": len(done)})
         stale = self._stale({shard.name for shard in shards})
-        changing = [*(shard.name for shard, _ in missing), *stale]
+        changing = [*(shard.name for shard, *_ in missing), *stale]
         keep(self.output, [file for name in changing for file in _files(name)])
         if changing:
             self.output.remove(MANIFEST)  # what is about to change is no longer what the manifest says
@@ -71,15 +75,18 @@ class Writer:
         return [done[shard.name] for shard in shards]
 
     def _made_from(self, shard: NewShard, runner: Runner) -> str:
-        used = dict.fromkeys([DECISIONS, "ingest", *self.sources.values()])
         slices = [
-            [part.copy, part.first, part.last, part.shard.name]
-            + [runner.stamps[stage][part.shard.name].digest for stage in used]
+            [part.copy, part.first, part.last, part.shard.name, *self._digests(part, runner).values()]
             for part in shard.slices
         ]
         return fingerprint(
             "write", VERSION, dict(self.sources), self.samples_per_shard, self.output.url, slices
         )
+
+    def _digests(self, part: Slice, runner: Runner) -> dict[str, str]:
+        """Return what a slice is made of: the digest of its shard's columns, by stage."""
+        used = dict.fromkeys([DECISIONS, "ingest", *self.sources.values()])
+        return {stage: runner.stamps[stage][part.shard.name].digest for stage in used}
 
     def _record(self, name: str) -> dict[str, Any] | None:
         """Return what was noted of a finished shard; None when it, or a file of it, is not there."""
@@ -119,16 +126,18 @@ def _record_path(name: str) -> str:
     return f"state/write/{name}.json"
 
 
-def _write_shard(item: tuple[NewShard, str], *, writer: Writer) -> dict[str, Any]:
+def _write_shard(item: tuple[NewShard, str, list[dict[str, str]]], *, writer: Writer) -> dict[str, Any]:
     """Write one new shard and its two side files: what a worker runs."""
-    shard, made_from = item
+    shard, made_from, digests = item
     files: dict[str, Any] = {}
     rows: list[pa.Table] = []
     _claim(writer.run, shard.name)
     with writer.output.create(f"{shard.name}.tar") as stream:
         with HashingStream(stream) as hashing, TarWriter(hashing) as tar:
-            for part in shard.slices:
-                rows.append(_copy(part, shard, sum(len(table) for table in rows), tar, writer))
+            for part, wanted in zip(shard.slices, digests, strict=True):
+                start = sum(len(table) for table in rows)
+                columns = ShardColumns(part.shard, writer.run, wanted)
+                rows.append(_copy(part, columns, shard, start, tar, writer))
         files[f"{shard.name}.tar"] = hashing.facts()
     files[f"{shard.name}.parquet"] = _put(writer.output, f"{shard.name}.parquet", _parquet(rows))
     stats = {"count": shard.n_samples, "successes": shard.n_samples}
@@ -140,15 +149,15 @@ def _write_shard(item: tuple[NewShard, str], *, writer: Writer) -> dict[str, Any
     return record
 
 
-def _copy(part: Slice, shard: NewShard, start: int, tar: TarWriter, writer: Writer) -> pa.Table:
+def _copy(
+    part: Slice, columns: ShardColumns, shard: NewShard, start: int, tar: TarWriter, writer: Writer
+) -> pa.Table:
     """Append a slice's samples to the tar; return their rows for the Parquet file."""
-    refuse_changed(part.shard)
-    columns = ShardColumns(part.shard, writer.run)
     weight = columns.read(DECISIONS, ("weight",))["weight"].to_numpy()
     rows = np.flatnonzero(weight > part.copy)[part.first : part.last]
     samples = columns.rows(rows, {"members": "ingest", "key": "ingest", **writer.sources})
     keys = [_key(shard, start + n, writer.samples_per_shard) for n in range(len(rows))]
-    with RangeReader(part.shard.url) as source:
+    with unchanged(part.shard), RangeReader(part.shard.url) as source:
         for key, members in zip(keys, byte_ranges(samples["members"]), strict=True):
             for suffix, offset, size in members:
                 tar.add(f"{key}.{suffix}", source.read(offset, size))

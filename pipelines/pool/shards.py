@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import posixpath
 import re
@@ -184,7 +185,17 @@ def facts(info: Info) -> tuple[int, str]:
     return int(info.get("size") or 0), str(version)
 
 
-def refuse_changed(shard: Shard) -> None:
+@contextlib.contextmanager
+def unchanged(file: Shard | VectorFile) -> Iterator[None]:
+    """Read a file inside the block; `StoppedError` where it isn't the one that the run started with."""
+    refuse_changed(file)
+    try:
+        yield
+    finally:
+        refuse_changed(file)  # also after an error, which this one explains
+
+
+def refuse_changed(shard: Shard | VectorFile) -> None:
     """Raise `StoppedError` when a shard is no longer the file that the run started with."""
     fs, path = filesystem(shard.url)
     try:

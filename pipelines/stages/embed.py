@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipelines.errors import ConfigError
 from pipelines.pool.samples import byte_ranges
+from pipelines.pool.shards import unchanged
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import read_ranges
 from scoring.encoder_spec import EncoderError, EncoderSpec, identity
@@ -53,7 +54,8 @@ class Embed(Stage):
         samples = columns.survivors(self.gate, dict.fromkeys(["members", "caption"], self.source))
         encoder = _encoder(self.spec, json.dumps(encoder_identity(self.spec)))
         read = partial(read_ranges, columns.shard.url)
-        encoded = encoder.encode(_places(samples), max_pixels=self.max_pixels, read=read)
+        with unchanged(columns.shard):
+            encoded = encoder.encode(_places(samples), max_pixels=self.max_pixels, read=read)
         table = pa.table(
             {
                 "row": samples["row"],

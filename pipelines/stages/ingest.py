@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipelines.pool.ingest import SAMPLES, Limits, ingest
-from pipelines.pool.shards import Shard
+from pipelines.pool.shards import Shard, unchanged
 from pipelines.pool.tar_reader import read_members
 from pipelines.stage import ShardColumns, Stage
 from pipelines.storage import open_stream
@@ -47,6 +47,6 @@ class Ingest(Stage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the shard's samples."""
         shard = columns.shard
-        with open_stream(shard.url) as stream:
+        with unchanged(shard), open_stream(shard.url) as stream:
             members = read_members(stream, max_member_bytes=self.limits.member_bytes)
             return ingest(shard.name, members, pixels=self.pixels, limits=self.limits, scores=self.scores)

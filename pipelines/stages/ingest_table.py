@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.damage import reading
-from pipelines.pool.shards import Shard
+from pipelines.pool.shards import Shard, unchanged
 from pipelines.pool.tables import Layout, checked_uids
 from pipelines.pool.vectors import read_rows
 from pipelines.stage import ShardColumns, Stage
@@ -56,7 +56,7 @@ class IngestTable(Stage):
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the shard's samples."""
-        with reading(columns.shard.url):
+        with unchanged(columns.shard), reading(columns.shard.url):
             return self._samples(columns.shard)
 
     def _samples(self, shard: Shard) -> pa.Table:

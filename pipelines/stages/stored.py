@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.pool.shards import Shard, VectorFile
+from pipelines.pool.shards import Shard, VectorFile, unchanged
 from pipelines.pool.vectors import StoredVectors, read_vectors
 from pipelines.stage import ShardColumns, Stage
 
@@ -53,7 +53,9 @@ class Stored(Stage):
         made: dict[str, Any] = {"row": rows}
         problem = np.zeros(len(rows), np.int8)
         for kind, name in self.spec.names.items():
-            found, there = read_vectors(_file(shard, name), shard.rows)
+            file = _file(shard, name)
+            with unchanged(file):
+                found, there = read_vectors(file, shard.rows)
             places = rows.to_numpy()
             vectors, wrong = unit(found[places])
             wrong[~there[places]] = _PROBLEMS.index("no_vector")
