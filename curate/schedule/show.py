@@ -17,12 +17,13 @@ from curate.schedule.records import Tick
 from curate.schedule.times import next_after
 from pipelines.storage import Folder
 
+_NEWEST = 20  # records, each of which may be a request
 _TROUBLE = ("failed", "died", "stopped")
 
 
 def described(entry: Entry, now: datetime) -> dict[str, Any]:
     """Return an entry as JSON values, with when it is due next and what became of its last tick."""
-    ticks = records.read(Folder(entry.run))
+    ticks = records.read(Folder(entry.run), _NEWEST)
     worked = [tick for tick in ticks if tick.outcome != "skipped"]
     trouble = [tick for tick in ticks[len(ticks) - since_done(ticks) :] if tick.outcome in _TROUBLE]
     return {

@@ -156,16 +156,22 @@ def run_process(command: Sequence[str], log: IO[bytes] | int) -> int:
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        return process.wait()
+        code = process.wait()
     except BaseException:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
+        _kill_group(process)
         raise
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # workers whose driver was killed, say
-        process.wait()
+    if code:
+        _kill_group(process)  # workers whose driver was killed, say
+    return code
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _nothing_new(config: RunConfig, base: Path) -> bool:

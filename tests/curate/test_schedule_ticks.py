@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from curate import api
 from curate.cli import app
 from curate.schedule import notify as notifying
 from curate.schedule import records
-from curate.schedule.entry import Work
+from curate.schedule.entry import Store, Work
 from curate.schedule.tick import Ticker, run_command, tick_command
 from pipelines.errors import ConfigError
 from pipelines.lock import own
@@ -36,9 +37,10 @@ from tests.pools import config, write_config, write_raw_pool
 class World:
     """A pool, a clock that only sleeping moves, and runs in this process, which fail as often as is asked."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, run: str | None = None) -> None:
         self.home, self.pool = home, write_raw_pool(home / "pool", n_shards=2)
-        self.file = write_config(home / "curate.yaml", config(self.pool, home))
+        self.run = Folder(run or str(home / "run"))
+        self.file = write_config(home / "curate.yaml", config(self.pool, home, run=self.run.url))
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
         self.slept: list[float] = []
         self.codes: list[int] = []
@@ -61,7 +63,7 @@ class World:
         return Work(config=str(self.file), **changes)
 
     def records(self) -> list[records.Tick]:
-        return records.read(Folder(str(self.home / "run")))
+        return records.read(self.run)
 
     def add_shard(self, name: str = "00009") -> None:
         write_shard(self.pool / f"{name}.tar", [("000000900", sample(900))])
@@ -86,6 +88,19 @@ def test_a_tick_runs_once_and_then_finds_nothing_new_and_writes_nothing(world: W
     before = world.everything()
     assert world.ticker.tick(world.work()) is None
     assert world.everything() == before
+
+
+def test_records_and_logs_of_a_run_on_a_store_lie_there(tmp_path: Path) -> None:
+    world = World(tmp_path, f"memory://{uuid.uuid4().hex}/run")
+    world.codes = [3]
+    tick = world.ticker.tick(world.work(retries=1))
+    assert tick is not None
+    assert tick.outcome == "done"
+    assert world.records() == [tick]
+    (attempt,) = tick.attempts
+    assert attempt.log == world.run.path(tick.log(1))
+    assert b"no space left" in world.run.read(tick.log(1))
+    assert world.ticker.tick(world.work()) is None
 
 
 def something_new(world: World, what: str) -> None:
@@ -283,6 +298,43 @@ def test_commands_survive_hostile_paths() -> None:
     for command in (run_command(work), tick_command(work)):
         assert command[-2:] == ["--", work.config]
         assert "name=--json" in command
+
+
+def test_a_tick_that_is_stopped_takes_its_run_along(tmp_path: Path) -> None:
+    script = """
+import signal, sys
+from curate.schedule.tick import run_process
+def stop(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, stop)
+child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+run_process([sys.executable, "-c", child], sys.stdout.fileno())
+"""
+    tick = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert tick.stdout is not None
+    child = int(tick.stdout.readline())
+    tick.terminate()
+    assert tick.wait(60) != 0
+    tick.stdout.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_server_ends_by_sigterm_and_lets_another_one_serve(world: World) -> None:
+    store = Store(world.home / "schedules.json")
+    command = [sys.executable, "-m", "curate", "schedule", "serve", "--store", str(store.path)]
+    for _ in range(2):
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None
+        assert "serving" in server.stderr.readline()
+        while not store.is_served():  # it is about to
+            time.sleep(0.01)
+        server.terminate()
+        assert server.wait(60) == 0
+        assert server.stderr.read().endswith("stopped\n")
+        server.stderr.close()
+        assert not store.is_served()
 
 
 def test_a_whole_process_ends_within_two_seconds_without_torch(world: World) -> None:
