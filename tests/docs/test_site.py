@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from typing import Any
 from urllib.parse import unquote, urldefrag
 
 import pytest
+
+from tests.curate.browsing import Window, needs_browser
+from tests.curate.conftest import browser as browser  # a fixture
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -83,3 +87,38 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     loads = {load for path in site.rglob("*.html") for load in Page(path).loads}
     assert loads
     assert [load for load in loads if "//" in load] == []
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> list[str]:
+    return [path.as_uri() for path in sorted(site.glob("*.html")) if path.name != "404.html"]
+
+
+@needs_browser
+@pytest.mark.slow
+def test_from_a_disk_each_page_is_whole_on_a_phone_and_dark_where_that_is_wanted(
+    browser: Any, pages: list[str]
+) -> None:
+    phone = {"width": 390, "height": 800}
+    for page in pages:
+        window = Window(browser, page, viewport=phone, color_scheme="dark")
+        assert window.wrong == [], page
+        assert [url for url in window.asked if not url.startswith("file:")] == [], page
+        assert window.broken_pictures() == 0, page
+        assert not window.is_light(), page
+        window.require_room(phone["width"])
+        window.context.close()
+
+
+@needs_browser
+@pytest.mark.slow
+def test_from_a_disk_the_search_finds_what_is_typed(browser: Any, pages: list[str]) -> None:
+    window = Window(browser, pages[0])
+    window.page.keyboard.press("/")
+    window.page.keyboard.type("SemDeDup", delay=20)
+    found = window.page.get_by_role("option", name="Semantic duplicates").first
+    found.wait_for()
+    assert window.wrong == []
+    found.click()
+    window.page.wait_for_url(re.compile(r"/pruning\.html.*#semantic-duplicates"))
+    window.context.close()
