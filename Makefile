@@ -15,6 +15,7 @@ setup: $(READY)  ## make .venv with everything the commands below need
 
 # uv resolves a torch and a torchvision that belong together; where it is absent, the environment brings it.
 $(READY): pyproject.toml
+	@echo "making $(VENV): torch with its CUDA libraries takes 8 GB, and minutes on a slow network"
 	@if command -v uv >/dev/null; then uv venv -q --allow-existing --python '>=3.11' $(VENV); \
 	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q uv; fi
 	@UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install -q --python $(BIN)/python -e '.[dev]'
@@ -22,6 +23,7 @@ $(READY): pyproject.toml
 
 demo: setup      ## render a pool with known faults, curate it, compare with the truth
 	$(BIN)/curate demo
+	@command -v curate >/dev/null || echo "  To type curate instead of $(BIN)/curate: source $(BIN)/activate"
 
 test: lint types ## lint, format check, types and all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not soak'

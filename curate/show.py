@@ -19,7 +19,8 @@ def funnel(
     kept: int,
 ) -> None:
     """Print what became of every sample, and that it adds up."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "samples", "share"):
         table.add_column(name, justify="left" if not name else "right")
 
@@ -60,7 +61,8 @@ def costs(
     console: Console, title: str, stages: Sequence[tuple[str, Mapping[str, Any], Mapping[str, float]]]
 ) -> None:
     """Print what stages have cost, each with its name, its tally and its seconds by kind."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage")
     for name in ("samples", "seconds", "CPU seconds", "GPU seconds", "CPU ms a sample"):
         table.add_column(name, justify="right")

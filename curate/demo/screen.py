@@ -17,6 +17,7 @@ from curate.demo.outcomes import Outcome
 from curate.demo.truth import SEEKS, Verdict, fit_share, judge, kept, separation, tally
 
 BAR_WIDTH = 32
+WIDTH = 78  # columns, of the tables and of a step's line
 
 KINDS = {
     "clean": "fitting caption",
@@ -43,7 +44,7 @@ class Step:
         self._title = title
         columns = (
             TextColumn("  {task.description:<12}"),
-            BarColumn(BAR_WIDTH),
+            BarColumn(min(BAR_WIDTH, max(6, console.width - 46))),
             TextColumn("{task.fields[note]}"),
         )
         # Nothing but the final lines where nobody watches.
@@ -57,7 +58,7 @@ class Step:
 
     def say(self, what: str, detail: str, seconds: float) -> None:
         """Print the line of a part of this step."""
-        self._console.print(_line(f"  {what}", detail, seconds), style="dim", highlight=False)
+        self._print(f"  {what}", detail, seconds, "dim")
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -70,19 +71,23 @@ class Step:
         self._bars.stop()
         if kind is None:
             seconds = time.monotonic() - self._started
-            self._console.print(_line(self._title, self.detail, seconds), style="bold", highlight=False)
+            self._print(self._title, self.detail, seconds, "bold")
 
-
-def _line(what: str, detail: str, seconds: float) -> Text:
-    return Text(f"  {what:<12} {detail:<52} {seconds:6.1f} s")
+    def _print(self, what: str, detail: str, seconds: float, style: str) -> None:
+        narrow = self._console.width < WIDTH
+        line = (
+            f"  {what}: {detail}, {seconds:.1f} s"
+            if narrow
+            else f"  {what:<12} {detail:<52} {seconds:6.1f} s"
+        )
+        self._console.print(Text(line), style=style, highlight=False)
 
 
 def print_account(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Print the funnel, the fate of each kind of sample, and how right each stage was."""
-    console.print(_funnel(outcomes))
-    console.print(_fates(outcomes))
-    verdicts = judge(outcomes)
-    console.print(_verdicts(verdicts))
+    for table in (_funnel(outcomes), _fates(outcomes), _verdicts(judge(outcomes))):
+        # A narrow terminal breaks the lines; Rich would leave columns out.
+        console.print(table, width=max(WIDTH, console.width), crop=False)
     before, after = fit_share(outcomes), fit_share(kept(outcomes))
     fit = f"Fit to train on: {before:.1%} of the raw pool, [bold green]{after:.1%}[/] of what was kept."
     auc = f"A fitting caption outscores a wrong one {separation(outcomes):.1%} of the time (AUC)."
