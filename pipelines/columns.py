@@ -135,7 +135,8 @@ class ColumnStore:
                 self._folder.open(name) as stream,
                 pq.ParquetFile(stream, page_checksum_verification=True) as file,
             ):
-                if wanted is not None and _stamp_of(file.schema_arrow).digest != wanted:
+                stamp = _stamp_of(file.schema_arrow)
+                if wanted is not None and (stamp is None or stamp.digest != wanted):
                     raise StoppedError(
                         f"{self._folder.path(name)} changed during the run, perhaps by a worker that an "
                         "earlier run left behind; run again to go on from here"
@@ -153,7 +154,7 @@ class ColumnStore:
         try:
             with self._folder.open(_path(stage, shard)) as stream:
                 return _stamp_of(pq.read_schema(stream))
-        except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
+        except (FileNotFoundError, pa.ArrowException):
             return None
         except OSError as error:
             if error.errno is not None:
@@ -168,8 +169,11 @@ class ColumnStore:
             return {name: stamp for name, stamp in found if stamp is not None}
 
 
-def _stamp_of(schema: pa.Schema) -> Stamp:
-    return Stamp(**json.loads((schema.metadata or {})[_STAMP]))
+def _stamp_of(schema: pa.Schema) -> Stamp | None:
+    try:
+        return Stamp(**json.loads((schema.metadata or {})[_STAMP]))
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _path(stage: str, shard: str) -> str:

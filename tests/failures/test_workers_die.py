@@ -35,7 +35,7 @@ def test_a_run_whose_workers_are_killed_ends_in_the_same_bytes(tmp_path: Path, h
         stage = event.get("stage")
         if (
             event["event"] == "shard"
-            and stage in ("ingest", "duplicates.exact", "write")
+            and stage in ("ingest", "duplicates", "write")
             and stage not in met
         ):
             met.add(stage)
