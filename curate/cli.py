@@ -144,6 +144,7 @@ def check(
         *([("time to embed", f"{encode} at most on CPUs")] if found.encode_seconds != 0 else []),
         ("disk for the run", f"about {size(found.run_bytes)}"),
         ("disk for the output", f"{size(found.output_bytes)} at most"),
+        *([("and earlier versions", f"{size(found.earlier_bytes)} at most")] if found.earlier_bytes else []),
     ]
     facts(Console(), f"{checked.name}: this would be done", rows)
 

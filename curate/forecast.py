@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.config import RunConfig
+from pipelines.output.versions import bytes_beside_next
 from pipelines.plan import plan
 from pipelines.pool.ingest import ingest
 from pipelines.pool.shards import Shard, numbering_gaps
@@ -22,7 +23,7 @@ from pipelines.pool.tar_reader import read_members
 from pipelines.stage import ShardColumns, Stage
 from pipelines.stages.embed import Embed
 from pipelines.stages.ingest import Ingest
-from pipelines.storage import Folder, open_stream
+from pipelines.storage import Folder, open_stream, resolve
 
 _LOOK_MEMBERS = 900  # about 300 samples: half a second
 _COLUMN_BYTES = 400  # per sample in the run folder, without vectors
@@ -44,6 +45,7 @@ class Forecast:
     encode_seconds: float | None
     run_bytes: int
     output_bytes: int
+    earlier_bytes: int  # of versions that are kept beside the new output
 
 
 def forecast(config: RunConfig, base: Path) -> Forecast:
@@ -68,6 +70,7 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
         encode_seconds=samples * flops / (_CPU_FLOPS * workers) if known else None,
         run_bytes=samples * (_COLUMN_BYTES + sum(4 * (width or 512) for _, width in costs)),
         output_bytes=pool_bytes if config.output.shards else 16 * samples,
+        earlier_bytes=bytes_beside_next(Folder(resolve(config.output.folder, base)), config.output.versions),
     )
 
 

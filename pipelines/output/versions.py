@@ -68,6 +68,16 @@ def manifest_of(output: Folder, version: Version) -> dict[str, Any]:
     return found
 
 
+def bytes_beside_next(output: Folder, n_versions: int) -> int:
+    """Return how many bytes, at most, the files of earlier versions take beside a next one.
+
+    With `n_versions` of 1, the newest one of now is kept until the next one is whole.
+    """
+    earlier = history(output)[-max(1, n_versions - 1) :]
+    found = [facts for version in earlier for facts in manifest_of(output, version)["files"].values()]
+    return sum({facts["sha256"]: int(facts["size"]) for facts in found}.values())
+
+
 def decisions_of(output: Folder, version: Version) -> dict[str, str]:
     """Return, for each shard of the pool, the file below the output that holds a version's decisions."""
     digests = json.loads(output.read(f"{version.folder}/decisions.json"))

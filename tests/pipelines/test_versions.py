@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from curate import run
 from curate.cli import app
+from curate.config import load
+from curate.forecast import forecast
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.output.rollback import roll_back, verify
 from pipelines.output.version_diff import changes, count
@@ -30,14 +32,22 @@ class Home:
         self.run, self.output, self._pool = Folder(f"{where}/run"), Folder(f"{where}/curated"), pool
         self._where = where
 
-    def curate(self, stages: list[Any], **output: Any) -> None:
+    def asked(self, stages: list[Any], **output: Any) -> dict[str, Any]:
         out = {
             "shards": self.output.url,
             "samples_per_shard": 5,
             "subset": self.output.path("subset.npy"),
             **output,
         }
-        run(config(self._pool, Path("unused"), run=self.run.url, stages=stages, output=out))
+        return config(self._pool, Path("unused"), run=self.run.url, stages=stages, output=out)
+
+    def curate(self, stages: list[Any], **output: Any) -> None:
+        run(self.asked(stages, **output))
+
+    def size(self) -> int:
+        """Return how many bytes the newest version's files hold, the same ones counted once."""
+        files = manifest_of(self.output, version_of(self.output))["files"]
+        return sum({facts["sha256"]: facts["size"] for facts in files.values()}.values())
 
     def roll_back(self, number: int | None = None) -> int:
         return roll_back(self.run, self.output, number, 2).number
@@ -109,6 +119,19 @@ def test_one_version_keeps_no_files(home: Home) -> None:
     for stages in (ALL, FEW):
         home.curate(stages, versions=1)
     assert not [name for name in home.output.files() if name.startswith(".versions/files/")]
+
+
+def test_a_forecast_counts_the_versions_that_stay_beside_the_next(home: Home) -> None:
+    def earlier(versions: int) -> int:
+        return forecast(*load(home.asked(ALL, versions=versions))).earlier_bytes
+
+    assert earlier(2) == 0
+    home.curate(ALL)
+    first = home.size()
+    assert earlier(1) == earlier(2) == first  # even the only one stays until the next one is whole
+    home.curate(FEW)
+    assert earlier(2) == home.size()
+    assert home.size() < earlier(3) <= first + home.size()
 
 
 def test_a_kept_file_that_was_damaged_is_not_brought_back(home: Home) -> None:
