@@ -108,7 +108,7 @@ def _find(run: Finished, findings: Findings, samples: Samples) -> str:
     return (
         f"<p>{len(samples.places):,} of {run.samples:,} samples are in this page: those nearest to each "
         f"threshold, examples of clusters and duplicates, and {len(findings.at_random):,} drawn at "
-        "random.</p>"
+        "random. <code>curate view</code> searches the whole pool.</p>"
         '<form id="filters" role="search"><label class="wide">caption or key '
         f'<input name="text" type="search"></label><label>fate <select name="fate">{fates}</select></label>'
         f'{score}{cluster}<label class="tick"><input type="checkbox" name="random"> '

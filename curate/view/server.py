@@ -57,10 +57,10 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
     'fill="#2a7385"/><path d="M3 4h10l-4 5v4l-2-1V9z" fill="#fcfbf8"/></svg>'
 )
-_UNREADABLE = (
+_WORDS = (  # in place of a picture
     '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="160" viewBox="0 0 160 160">'
     '<text x="80" y="84" text-anchor="middle" font-family="sans-serif" font-size="12" fill="#808080">'
-    "can’t be read</text></svg>"
+    "{}</text></svg>"
 )
 
 
@@ -92,7 +92,7 @@ class _Handler(RequestHandler):
         """Refuse names that are not this server's: a page elsewhere may let its own name point here."""
         port = self.application.settings["port"]
         if self.request.host not in {f"{name}:{port}" for name in _NAMES}:
-            raise HTTPError(403, reason="This is not a name of this server")
+            raise HTTPError(403, reason=f"This server is http://{HOST}:{port}/ and nothing else")
 
     async def get(self, *parts: str | None) -> None:
         """Answer."""
@@ -140,7 +140,8 @@ def _picture(search: Search, arguments: Arguments, path: str, kind: str, shard: 
         raise pages.NothingHere
     found = picture(search.standing, place, *_PICTURES[kind])
     if found is None:
-        return _Answer(_UNREADABLE.encode(), "image/svg+xml")
+        words = "can’t be read" if search.standing.run.has_images else "no picture here"
+        return _Answer(_WORDS.format(words).encode(), "image/svg+xml")
     return _Answer(found, "image/webp")
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from curate import cli
+from curate import cli, run
 from curate.html import escape, shown
 from curate.view.server import Server
 from pipelines.errors import ConfigError
 from tests.curate.conftest import HARMFUL, Reported
 from tests.curate.serving import Reply, Served, serve
+from tests.tables import table_config, write_datacomp
 
 PAGES = [
     "/",
@@ -291,3 +293,44 @@ def test_the_command_on_the_page_serves_until_it_is_interrupted(reported: Report
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     assert process.stdout.read().endswith("ended\n")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a run over a pool of metadata, which has no images."""
+    home = tmp_path_factory.mktemp("tables")
+    stages = [
+        {"rules": {"min_side": 150}},
+        {"duplicates": {"exact": "bytes"}},
+        {"score": "clip"},
+        {"prune": {"keep": 0.8, "clusters": 4}},
+        {"keep": {"by": "clip", "top": 0.5}},
+    ]
+    run(table_config(write_datacomp(home / "pool"), home, stages))
+    with serve(str(home / "run")) as own:
+        yield own
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/samples?text=number+7&sort=-clip_l14_similarity_score", "/sample/0/3", "/stage/rules", "/groups"],
+)
+def test_a_pool_without_images_is_shown_without_pictures(tables: Served, path: str) -> None:
+    reply = tables.get(path)
+    assert reply.status == 200
+    assert "<img" not in reply.text
+
+
+def test_a_cluster_without_pictures_says_so(tables: Served) -> None:
+    assert tables.get("/clusters").status == 200
+    assert "no picture here" in tables.get("/picture/small/0/0").text
+
+
+def test_a_run_that_has_just_begun_has_its_pages(reported: Reported, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(reported.home / "run/run.yaml", tmp_path / "run")
+    with serve(str(tmp_path / "run")) as own:
+        for path in ("/", "/samples", "/samples?sort=clip", "/stage/rules"):
+            assert own.get(path).status == 200
+        assert own.get("/samples").count("found") == 0
+        assert own.get("/sample/0/0").status == 404
