@@ -90,9 +90,9 @@ def execute(
     require_code(stages.stages)
     found = seen(config, base)  # first: what changes from here on is there for the next run to see
     shards = pool_shards(config, base, stages.stored_vectors)
-    run = Folder(resolve(config.run, base))
-    output = Folder(resolve(config.output.folder, base))
+    run, output = (Folder(resolve(place, base)) for place in (config.run, config.output.folder))
     with own(run) as refuse_lost:
+        ours = [run, output] if config.output.shards is not None else [run]
 
         def tell(event: dict[str, Any]) -> None:
             refuse_lost()
@@ -100,7 +100,6 @@ def execute(
 
         if config.output.shards is not None:
             publish.refuse_foreign(output, run)
-        ours = [run, output] if config.output.shards is not None else [run]
         for folder in ours:
             folder.sweep()
         run.remove(FINISHED)
@@ -108,25 +107,30 @@ def execute(
         preload = _preload(stages, run, shards)
         with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
             runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
-            runner.go(stages.stages[:1])
-            _tell_of_empty(runner, tell)
-            stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in shards)
-            for each in stand_ins:
-                tell({"event": "placeholder", **each._asdict(), "message": told(each)})
-            runner.fits = fits_of(config.refit, runner, stages.stages)
-            if runner.fits.message:
-                tell({"event": "note", "stage": "refit", "message": runner.fits.message})
-            runner.go(stages.stages[1:])
+            stand_ins = _decide(runner, stages, config)
             counts = account(runner, stages)
             _publish(runner, stages, config, output, counts, base)
         for folder in ours:
             folder.sweep()  # what workers left that died in this run
         note_finished(run, output, found)
     seconds = round(time.monotonic() - started, 2)
-    found_often = tuple(each._asdict() for each in stand_ins)
-    result = Result(**counts, output=output.url, seconds=seconds, placeholders=found_often)
+    result = Result(**counts, output=output.url, seconds=seconds, placeholders=stand_ins)
     emit({"event": "done", **result.as_dict()})
     return result
+
+
+def _decide(runner: Runner, stages: Plan, config: RunConfig) -> tuple[dict[str, Any], ...]:
+    """Take the pool through all stages, and tell what stood out on the way; return the placeholders."""
+    runner.go(stages.stages[:1])
+    _tell_of_empty(runner, runner.emit)
+    stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in runner.shards)
+    for each in stand_ins:
+        runner.emit({"event": "placeholder", **each._asdict(), "message": told(each)})
+    runner.fits = fits_of(config.refit, runner, stages.stages)
+    if runner.fits.message:
+        runner.emit({"event": "note", "stage": "refit", "message": runner.fits.message})
+    runner.go(stages.stages[1:])
+    return tuple(each._asdict() for each in stand_ins)
 
 
 def _announce(shards: list[Shard], emit: Emit) -> None:
