@@ -163,6 +163,7 @@ def test_it_is_fitted_again_once_the_pool_has_grown_enough(world: World) -> None
     assert world.said().startswith("held what was fitted on 100 samples of 5 shards; 1 ")
 
 
+@pytest.mark.slow
 def test_the_outcome_is_a_function_of_the_history_alone(tmp_path: Path) -> None:
     def lived(home: Path, arrivals: list[list[int]], **changes: Any) -> dict[str, Any]:
         world = World(home, **changes)
@@ -204,6 +205,7 @@ def test_a_fit_that_another_run_replaced_is_not_held(world: World) -> None:
     assert "was replaced" in world.said()
 
 
+@pytest.mark.slow
 def test_clusters_quotas_and_similarities_hold(tmp_path: Path) -> None:
     model = write_encoder(tmp_path / "encoder")
     stages = [
