@@ -144,10 +144,16 @@ def _sorted(matcher: Matcher, shards: Sequence[int], most: int) -> _Answer:
         return len(rows), _first(new, most)
 
     counts, best = np.zeros(len(shards), np.int64), np.empty(0, _KIND)
+    waiting: list[NDArray[Any]] = []
     some = [shard for shard in shards if matcher.count(shard)]
     for shard, (n, new) in zip(some, _on_threads(look, some), strict=True):
         counts[shard] = n
-        best = _first(np.concatenate([best, new]), most)
+        if len(best) == most:
+            new = new[new["value"] <= best["value"][-1]]
+        waiting.append(new)
+        if sum(map(len, waiting)) > most:
+            best, waiting = _first(np.concatenate([best, *waiting]), most), []
+    best = _first(np.concatenate([best, *waiting]), most)
     return _Answer(counts, [Place(int(each["shard"]), int(each["row"])) for each in best])
 
 
