@@ -176,7 +176,8 @@ def _kubernetes(entry: Entry, place: Place) -> dict[str, str]:
     config, base = load(entry.config, entry.overrides)
     text = resolved(config, base).decode()
     inside = entry.model_copy(update={"config": "/etc/curate/curate.yaml", "overrides": ()})
-    command = ["curate", *tick_command(inside)[3:]]
+    words = tick_command(inside)
+    command = ["curate", *words[words.index("schedule") :]]
     container: dict[str, Any] = {
         "name": "tick",
         "image": place.image,

@@ -29,6 +29,7 @@ from pipelines.finished import is_up_to_date
 from pipelines.lock import is_owned
 from pipelines.storage import Folder, is_local, resolve
 
+_CURATE = (sys.executable, "-P", "-m", "curate")  # -P: nothing is imported from the folder it starts in
 _LONGEST_BACKOFF = 3600.0
 _LOOK_SECONDS = 5.0  # between looks whether another run has ended
 _GRACE_SECONDS = 30.0  # for a run to end by itself when it is stopped
@@ -129,8 +130,7 @@ class Ticker:
 
 def run_command(work: Work) -> list[str]:
     """Return the command that does the work of a tick."""
-    command = [sys.executable, "-m", "curate", "run", "--json", *_options(work)]
-    return [*command, "--", work.config]
+    return [*_CURATE, "run", "--json", *_options(work), "--", work.config]
 
 
 def tick_command(work: Work) -> list[str]:
@@ -141,7 +141,7 @@ def tick_command(work: Work) -> list[str]:
         options += ["--notify-url", work.notify_url]
     if work.notify_command is not None:
         options += ["--notify-command", work.notify_command]
-    return [sys.executable, "-m", "curate", "schedule", "tick", *options, "--", work.config]
+    return [*_CURATE, "schedule", "tick", *options, "--", work.config]
 
 
 def _options(work: Work) -> list[str]:

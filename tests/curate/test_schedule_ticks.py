@@ -298,6 +298,7 @@ def test_commands_survive_hostile_paths() -> None:
     for command in (run_command(work), tick_command(work)):
         assert command[-2:] == ["--", work.config]
         assert "name=--json" in command
+        assert command[1:4] == ["-P", "-m", "curate"]  # no yaml.py beside a configuration is imported
 
 
 def test_a_tick_that_is_stopped_takes_its_run_along(tmp_path: Path) -> None:
