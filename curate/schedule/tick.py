@@ -228,7 +228,7 @@ def _last_words(log: str, code: int) -> str:
         return f"killed by signal {-code} ({signal.strsignal(-code)})"
     said = [line.removeprefix("curate: ") for line in lines if line.startswith("curate: ")]
     words = [line for line in lines if not line.startswith("{")]
-    return (said or words or [f"ended with code {code}"])[-1][:500]
+    return (said or words or [f"ended with code {code} and said nothing"])[-1][:500]
 
 
 @contextlib.contextmanager
