@@ -15,6 +15,7 @@ TIMM = "timm:"
 SHIPPED = Path(__file__).parent / "models"
 
 WEIGHTS = {".safetensors", ".pt", ".pth", ".bin"}
+_FAST = 2  # raise it when a change of the fast transform changes pixels
 # These change the time it takes, or what is refused, not the vectors.
 _RUNS_ALIKE = {"batch_size", "decoders", "device", "activation"}
 
@@ -74,6 +75,8 @@ def identity(spec: EncoderSpec, *, base: Path | None = None) -> dict[str, Any]:
         When a file or folder that the specification names is not there.
     """
     content: dict[str, Any] = spec.model_dump(mode="json", exclude=_RUNS_ALIKE)
+    if spec.resize == "fast":
+        content["fast"] = _FAST
     if (folder := local_folder(spec, base)) is not None:
         content |= {"model": LOCAL_DIR, "files": {path.name: file_sha256(path) for path in _files(folder)}}
     elif (config := shipped_config(spec.model)) is not None:
