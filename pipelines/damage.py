@@ -6,8 +6,10 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from pipelines.errors import CurateError, StoppedError
-from pipelines.object_store import is_store_error
+from pipelines.object_store import what_failed
 
 
 @contextlib.contextmanager
@@ -22,9 +24,10 @@ def reading(file: str, error: type[CurateError] = StoppedError) -> Iterator[None
     except CurateError:
         raise
     except Exception as found:
-        # A place before the start of the file is the file's fault, though the system finds it.
-        of_disk = isinstance(found, OSError) and found.errno not in (None, errno.EINVAL)
-        if of_disk or is_store_error(found):
+        # pyarrow raises plain OSErrors for broken pages; a place before a file's start is the file's fault too.
+        of_bytes = type(found) is OSError and found.errno in (None, errno.EINVAL)
+        of_bytes |= isinstance(found, pa.ArrowException | EOFError)
+        if not of_bytes and what_failed(found) is not None:
             raise
         what = (str(found).strip() or type(found).__name__).splitlines()[0][:200]
         raise error(f"{file} can't be read: {what}; fetch it again, or leave it out") from found
