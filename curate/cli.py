@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from curate.commands import doctor, loop, pack, plugins, versions, view
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.object_store import is_store_error
+from pipelines.object_store import what_failed
 
 
 class _Root(TyperGroup):
@@ -344,9 +344,9 @@ def main() -> None:
     except KeyboardInterrupt:  # while the commands were being loaded
         _fail("stopped", 3)
     except Exception as error:
-        if not (isinstance(error, OSError) or is_store_error(error)):
+        if (what := what_failed(error)) is None:
             raise  # a defect of ours: where it happened is what people should send
-        _fail(f"{type(error).__name__}: {error}", 3)
+        _fail(what, 3)
 
 
 def _fail(message: object, code: int) -> None:

@@ -114,7 +114,10 @@ def _own_remote(folder: Folder) -> Iterator[Callable[[], None]]:
 def _take(folder: Folder, owner: str) -> None:
     before = _signature_in(folder)
     if who := _lately(before):
-        raise ConfigError(f"another run works in {folder.url} ({who})")
+        raise ConfigError(
+            f"another run works in {folder.url} ({who}); if that one was killed, its lock is void "
+            f"{_LOST_SECONDS:.0f} s after it last signed"
+        )
     if before:  # it seems to be gone, but for that our clocks would have to agree: does it sign again?
         time.sleep(1.5 * _BEAT_SECONDS)
         if (now := _signature_in(folder)) and now != before:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
-import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines import object_store
@@ -174,14 +173,10 @@ def stop_when_files_fail() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError | EOFError | pa.ArrowException) and not (
-            object_store.is_store_error(error)
-        ):
+        if (what := object_store.what_failed(error)) is None:
             raise
         hint = _HINTS.get(getattr(error, "errno", None) or 0, "put it right")
-        raise StoppedError(
-            f"{type(error).__name__}: {error}; {hint} and run again to go on from here"
-        ) from error
+        raise StoppedError(f"{what}; {hint} and run again to go on from here") from error
 
 
 class RangeReader:

@@ -19,7 +19,8 @@ class Faults:
     """Passes requests on to a WSGI application, but for those that it is told to answer badly.
 
     `every`: so many requests, and one is answered with a status 500. `how`: what becomes of a request: "500",
-    "cut" (the answer's body breaks off halfway), "hang" (nothing comes until `release` is set), or None.
+    "cut" (the answer's body breaks off halfway), "hang" (nothing comes until `release` is set), "stall" (half
+    of the body comes, and the rest then), or None.
     """
 
     def __init__(self, application: Any) -> None:
@@ -50,7 +51,12 @@ class Faults:
         if how == "cut":
             body = b"".join(answer)
             return [body[: len(body) // 2]]
-        return answer
+        return self._stalling(b"".join(answer)) if how == "stall" else answer
+
+    def _stalling(self, body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        self.release.wait(60)
+        yield body[len(body) // 2 :]
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from curate import run
-from pipelines import object_store
-from pipelines.errors import StoppedError
+from pipelines import lock, object_store
+from pipelines.errors import ConfigError, StoppedError
 from pipelines.output.rollback import roll_back, verify
 from pipelines.storage import Folder
-from tests.pools import config, result_bytes
+from tests.failures.test_killed import run_and_kill
+from tests.pools import config, result_bytes, write_config
 from tests.stores import Faults, Request, hashes, on
 
 
@@ -41,6 +42,22 @@ def test_versions_on_s3_are_checked_and_brought_back(bucket: Folder) -> None:
     assert verify(bucket / "out")[1] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("after_events", [3, 8, 12])
+def test_a_run_on_s3_that_is_killed_goes_on(
+    bucket: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_events: int
+) -> None:
+    assert run_and_kill(write_config(tmp_path / "curate.yaml", on(bucket)), after_events)
+    with pytest.raises(ConfigError, match=r"another run works in .*if that one was killed"):
+        run(on(bucket))  # nobody can know so soon that it does not work any more
+    monkeypatch.setattr(lock, "_LOST_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.01)
+    run(on(bucket))
+    run(config(tmp_path / "pool", tmp_path))
+    assert hashes(bucket / "out") == result_bytes(tmp_path)["output"]
+    assert hashes(bucket / "run/decisions") == result_bytes(tmp_path)["decisions"]
+
+
 class SomeReads:
     """Lets some reads of large bodies go wrong in one way; every retry goes well."""
 
@@ -56,7 +73,7 @@ class SomeReads:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "every"), [("cut", 4), ("hang", 20)])
+@pytest.mark.parametrize(("how", "every"), [("cut", 4), ("hang", 20), ("stall", 20)])
 def test_reads_that_break_off_or_hang_are_tried_again(
     bucket: Folder,
     server: tuple[str, Faults],
@@ -77,7 +94,7 @@ def test_reads_that_break_off_or_hang_are_tried_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["500", "cut", "hang"])
+@pytest.mark.parametrize("how", ["500", "cut", "hang", "stall"])
 def test_a_store_that_stays_broken_ends_in_a_message_and_the_run_goes_on_later(
     bucket: Folder, server: tuple[str, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
