@@ -24,7 +24,7 @@ def reading(file: str, error: type[CurateError] = StoppedError) -> Iterator[None
     except CurateError:
         raise
     except Exception as found:
-        # pyarrow raises plain OSErrors for broken pages; a place before a file's start is the file's fault too.
+        # pyarrow raises plain OSErrors for broken pages; a place before a file's start is the file's fault.
         of_bytes = type(found) is OSError and found.errno in (None, errno.EINVAL)
         of_bytes |= isinstance(found, pa.ArrowException | EOFError)
         if not of_bytes and what_failed(found) is not None:
