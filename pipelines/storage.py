@@ -32,7 +32,10 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise ConfigError(
             f"{url}: chained addresses (a::b) are not read here; name the file or folder itself"
         )
-    fs, path = fsspec.url_to_fs(url, **object_store.options(url))
+    try:
+        fs, path = fsspec.url_to_fs(url, **object_store.options(url))
+    except (ImportError, ValueError, TypeError) as error:  # none of this name, or no package for it
+        raise ConfigError(f"{url} can't be opened: {error}") from None
     return object_store.opened(fs, url), cast(str, path)
 
 

@@ -80,3 +80,12 @@ def test_a_list_of_shards_that_matches_nothing_is_an_error(tmp_path: Path, spec:
     with pytest.raises(ConfigError, match=words):
         run(config(str(tmp_path / spec), tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("address", ["nowhere://a/b.tar", "reference://a/b.tar", "blockcache://a/b.tar"])
+def test_an_address_that_nobody_can_open_is_an_error(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{address.partition('/b')[0]}.* can't be opened"):
+        run(config(address, tmp_path))
+    content = config(write_pool(tmp_path / "pool", 1, 2), tmp_path, run=address)
+    with pytest.raises(ConfigError, match="can't be opened"):
+        run(content)
