@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 from pipelines.errors import StoppedError
@@ -55,7 +55,7 @@ def map_tasks(
     window: int,
     retries: int,
     look: Look,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield the results of a function on many items, as they come.
 
     Where a worker dies, all of its tasks come under suspicion, and Dask gives up those that have seen too

@@ -158,7 +158,7 @@ def _silently(event: dict[str, Any]) -> None:
     """Say nothing: the first process does."""
 
 
-def _owned(output: str, processes: Team) -> contextlib.AbstractContextManager[None]:
+def _owned(output: str, processes: Team) -> contextlib.AbstractContextManager[object]:
     return own(Folder(output)) if processes.leads else contextlib.nullcontext()
 
 
