@@ -111,7 +111,7 @@ class ProxyRun:
     evaluations
         What is measured.
     data
-        What decides the samples, for the fingerprint: hashes of shards and subset.
+        What decides the samples, for the fingerprint: hashes of shards (the held-out ones too) and subset.
     """
 
     pool: str

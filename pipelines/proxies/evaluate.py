@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.samples import read_annotated
-from pipelines.pool.shards import expand
+from pipelines.pool.shards import Shard, expand
 from pipelines.storage import resolve
 from scoring.encoder_spec import EncoderError, EncoderSpec
 from scoring.evaluation import recall_at, zero_shot_accuracy
@@ -90,6 +90,15 @@ class _HeldOut(NamedTuple):
     image: list[bytes]
     caption: list[str]
     label: list[str]
+
+
+def shards_that_decide(pool: str | list[str], evaluations: Sequence[Evaluation]) -> dict[str, Shard]:
+    """Return the shards of a pool and what each evaluation is measured on, by names that tell them apart."""
+    found = {shard.name: shard for shard in expand(pool)}
+    for number, evaluation in enumerate(evaluations):
+        if (task := evaluation.retrieval or evaluation.zero_shot) is not None:
+            found |= {f"(held out {number}) {shard.name}": shard for shard in expand(task.shards)}
+    return found
 
 
 def evaluate_model(

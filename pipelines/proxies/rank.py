@@ -23,9 +23,8 @@ from pipelines.lock import own
 from pipelines.output.publish import put_if_changed
 from pipelines.output.subset import read_subset, subset_file
 from pipelines.pool.config import PoolConfig
-from pipelines.pool.shards import expand
 from pipelines.proxies.config import ProxyRun
-from pipelines.proxies.evaluate import check_evaluations, evaluate_model
+from pipelines.proxies.evaluate import check_evaluations, evaluate_model, shards_that_decide
 from pipelines.proxies.rank_config import RankPlan
 from pipelines.proxies.rank_table import Standing, runs_csv, standings, standings_csv
 from pipelines.run import execute
@@ -160,16 +159,13 @@ def _drawn(folder: Folder, every: str, n: int, seed: int) -> str:
 
 def _hashes(plan: RankPlan) -> dict[str, str]:
     """Return the sha256 of every shard of the pool and of what is held out."""
-    tasks = [evaluation.retrieval or evaluation.zero_shot for evaluation in plan.evaluations]
-    places = [plan.shards, *(task.shards for task in tasks if task is not None)]
-    shards = {shard.url: shard for place in places for shard in expand(place)}
-    return {url: content_sha256(shard) for url, shard in shards.items()}
+    shards = shards_that_decide(plan.shards, plan.evaluations)
+    return {name: content_sha256(shard) for name, shard in shards.items()}
 
 
 def _runs(
     plan: RankPlan, folder: Folder, subsets: Mapping[str, Mapping[int, str]], hashes: Mapping[str, str]
 ) -> Iterator[ProxyRun]:
-    data = {f"shard {number}": digest for number, digest in enumerate(hashes.values())}
     for name, of_seed in subsets.items():
         for seed, subset in of_seed.items():
             kept = read_subset(subset)
@@ -179,9 +175,9 @@ def _runs(
                 output=folder.path(f"proxies/{name}/seed-{seed}"),
                 seed=seed,
             )
-            digest = hashlib.sha256(kept.tobytes()).hexdigest()
+            data = {**hashes, "(subset)": hashlib.sha256(kept.tobytes()).hexdigest()}
             steps = train.steps(len(kept))
-            yield ProxyRun(name, train, (steps,), None, tuple(plan.evaluations), data | {"(subset)": digest})
+            yield ProxyRun(name, train, (steps,), None, tuple(plan.evaluations), data)
 
 
 def _trained(

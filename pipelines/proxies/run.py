@@ -17,10 +17,10 @@ from pipelines.errors import ConfigError
 from pipelines.lock import own
 from pipelines.output.publish import put_if_changed
 from pipelines.output.subset import SUBSET_DTYPE, read_subset, subset_file
-from pipelines.pool.shards import Shard, expand
+from pipelines.pool.shards import Shard
 from pipelines.proxies.buckets import Buckets
 from pipelines.proxies.config import ProxyPlan, ProxyRun, slug
-from pipelines.proxies.evaluate import check_evaluations
+from pipelines.proxies.evaluate import check_evaluations, shards_that_decide
 from pipelines.runner import Emit
 from pipelines.storage import Folder
 
@@ -84,7 +84,8 @@ def run_proxies(
     folder = Folder(plan.output)
     preload = ["pipelines.proxies.proxy"]
     with own(folder), Engine(plan.engine, preload, emit, allow_class=allow_class) as engine:
-        hashes = dict(engine.map(_hashed, expand(list(buckets.shards))))
+        shards = shards_that_decide(list(buckets.shards), plan.evaluations)
+        hashes = dict(engine.map(_hashed, list(shards.items())))
         runs = list(_runs(plan, buckets, pools, folder, hashes))
         emit({"event": "proxies", "proxies": len(runs), "budgets": len(plan.budgets)})
         found: dict[int, list[dict[str, Any]]] = {}
@@ -144,10 +145,10 @@ def _union(plan: ProxyPlan, buckets: Buckets, members: Sequence[str], folder: Fo
     return folder.path(name), hashlib.sha256(data).hexdigest()
 
 
-def _hashed(shard: Shard) -> tuple[str, str]:
+def _hashed(item: tuple[str, Shard]) -> tuple[str, str]:
     from pipelines.training.data import content_sha256  # on a worker: it brings torch
 
-    return shard.name, content_sha256(shard)
+    return item[0], content_sha256(item[1])
 
 
 def _run(item: tuple[int, ProxyRun]) -> tuple[int, list[dict[str, Any]]]:

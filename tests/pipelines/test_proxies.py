@@ -21,7 +21,7 @@ from pipelines.proxies.buckets import BUCKETS
 from pipelines.proxies.config import ProxyPlan
 from pipelines.proxies.run import run_proxies
 from scaling_laws import FitWarning, read_runs
-from tests.making import write_pool
+from tests.making import sample, write_pool, write_shard
 
 MICRO = {
     "embed_dim": 32,
@@ -106,6 +106,23 @@ def test_a_larger_budget_that_is_added_goes_on_from_the_trunk(
     extended = (tmp_path / "proxies/runs.csv").read_bytes()
     run_proxies(plan(tmp_path, **own, budgets=[32, 80], output="anew"))
     assert (tmp_path / "anew/runs.csv").read_bytes() == extended
+
+
+def test_what_is_held_out_counts_by_its_content_and_not_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"pools": [["a"]], "seeds": [0], "budgets": [32]}
+    run_proxies(plan(bucketed(tmp_path), **own))
+    before = table(tmp_path)
+    taken = count_steps(monkeypatch)
+    (tmp_path / "held-out").rename(tmp_path / "elsewhere")
+    moved = [{"retrieval": {"shards": "elsewhere", "k": [1, 3]}}]
+    run_proxies(plan(tmp_path, **own, evaluations=moved))
+    assert (taken, table(tmp_path)) == ([], before)
+    samples = ((f"{seed:09d}", sample(seed)) for seed in range(500, 510))
+    write_shard(tmp_path / "elsewhere/00000.tar", samples)
+    run_proxies(plan(tmp_path, **own, evaluations=moved))
+    assert taken
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[int]:
