@@ -104,9 +104,10 @@ def init(
 ) -> None:
     """Write a commented configuration for a pool of shards."""
     from curate.init import write_config
+    from curate.show import counted
 
     n_shards = write_config(shards, output, model, pretrained)
-    print(f"wrote {output} for {n_shards:,} shards; next: curate check {output}")
+    print(f"wrote {output} for {counted(n_shards, 'shard')}; next: curate check {output}")
 
 
 @app.command()

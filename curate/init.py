@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from curate.found import refuse_no_shards
-from curate.show import size
+from curate.show import counted, size
 from curate.templates import CONFIG, ENCODER, NO_ENCODER, NO_SCORE, SCORE
 from pipelines.errors import ConfigError
 from pipelines.limits import available_cores
@@ -35,7 +35,7 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
         file=file.name,
         name=_quoted(name),
         shards=_quoted(spelled),
-        n_shards=f"{len(found):,} shard{'s' if len(found) > 1 else ''}",
+        n_shards=counted(len(found), "shard"),
         size=size(sum(shard.size for shard in found)),
         run=_quoted(f"runs/{name}"),
         workers=available_cores(),

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from curate.show import duration, size
+from curate.show import counted, duration, size
 
 Show = Callable[[dict[str, Any]], None]
 _NARROW = 64  # columns of a terminal below which the bar gives way to the figures
@@ -77,7 +77,7 @@ class LineProgress:
         """Print what an event has to say."""
         match event["event"]:
             case "pool":
-                self.say(f"pool: {event['shards']:,} shards, {size(event['bytes'])}")
+                self.say(f"pool: {counted(event['shards'], 'shard')}, {size(event['bytes'])}")
             case "stage":
                 self._before[event["stage"]] = event["done"], event["shards"]
             case "stage_done":

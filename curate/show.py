@@ -73,6 +73,11 @@ def costs(
     console.print(table)
 
 
+def counted(n: int, what: str) -> str:
+    """Return a number of things: 1 shard, 2 shards."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
 def size(n_bytes: float) -> str:
     """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

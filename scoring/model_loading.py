@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from scoring.encoder_spec import (
     local_folder,
     weights_file,
 )
+from scoring.fetching import fetching, quiet
 from scoring.tokenizing import Tokenizer
 
 
@@ -60,7 +58,7 @@ def load_model(spec: EncoderSpec, device: torch.device, *, base: Path | None = N
     name, pretrained, weights = _locate(spec, base)
     precision = "bf16" if spec.precision == "bfloat16" else "fp32"
     try:
-        with _quiet():
+        with quiet():
             model = open_clip.create_model(
                 name, pretrained, precision=precision, device=device, require_pretrained=True
             )
@@ -83,7 +81,7 @@ def _tokenizer(name: str, config: dict[str, Any]) -> Tokenizer:
 def _image_only(spec: EncoderSpec, device: torch.device, base: Path | None) -> LoadedModel:
     from scoring.timm_model import load_timm, no_tokens
 
-    with _quiet():
+    with quiet():
         model, dim, sha256 = load_timm(spec, base)
     _refuse_broken(model, spec.pretrained)
     placed = model.to(device, torch.bfloat16 if spec.precision == "bfloat16" else torch.float32)
@@ -105,22 +103,11 @@ def new_model(name: str, seed: int, device: torch.device) -> LoadedModel:
     """
     register_shipped_models()
     config = _architecture(name)
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.create_model(name, pretrained_text=False).to(device)
         tokenizer = _tokenizer(name, config)
     return LoadedModel(model, tokenizer, int(config["embed_dim"]), None)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip's remarks, all of which are checked here, off the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _locate(spec: EncoderSpec, base: Path | None) -> tuple[str, str | None, Path]:
@@ -171,7 +158,8 @@ def _architecture(name: str) -> dict[str, Any]:
 
 def _download(model: str, tag: dict[str, Any]) -> Path:
     try:
-        return Path(tags.download_pretrained(tag))
+        with fetching():
+            return Path(tags.download_pretrained(tag))
     except Exception as error:
         raise EncoderError(
             f"the weights of {model} can't be fetched ({_short(error)}); check the name and the network, or "
