@@ -92,3 +92,12 @@ def copies_stages(run: Finished) -> list[str]:
     """Return the stages that looked for duplicates."""
     kinds = (DuplicatesStage, PerceptualStage, SemanticStage)
     return [stage.name for stage in run.stages if isinstance(stage, kinds)]
+
+
+def called(run: Finished, stage: str) -> str:
+    """Return what people call a stage: one of several for duplicates with what it calls a duplicate."""
+    several = copies_stages(run)
+    if stage not in several or len(several) == 1:
+        return stage
+    reasons = ", ".join(reason.replace("_", " ") for reason in run.tallies[stage]["dropped"])
+    return f"{stage} ({reasons})" if reasons else stage

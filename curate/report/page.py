@@ -11,6 +11,7 @@ from curate.report.aside import placeholder_table, set_aside_table
 from curate.report.collect import Findings
 from curate.report.finished import Finished
 from curate.report.funnel import funnel, header, sums_of
+from curate.report.groups import called
 from curate.report.samples import Samples
 from curate.report.sections import cluster_section, panel_section
 from curate.report.times import times_section
@@ -25,7 +26,7 @@ def render(run: Finished, findings: Findings, samples: Samples) -> str:
     sections = [
         ("funnel", "Funnel", funnel(run.stages, run.tallies, _link)),
         *(
-            (f"stage-{panel.stage.name}", panel.stage.name, panel_section(run, panel))
+            (f"stage-{panel.stage.name}", called(run, panel.stage.name), panel_section(run, panel))
             for panel in findings.panels
         ),
         *(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from curate.html import escape
 from curate.report.choice import Place, identity, uid_bytes
-from curate.report.groups import Group, Groups, copies_stages
+from curate.report.groups import Group, Groups, called, copies_stages
 from curate.view.frame import CURRENT, card_item, grid, pages
 from curate.view.query import Query, QueryError
 from curate.view.samples import Card
@@ -60,15 +60,9 @@ def groups_body(
     return (
         "<h1>Duplicates</h1>"
         + (f'<ul class="links" aria-label="found by">{others}</ul>' if len(stages) > 1 else "")
-        + f'<p><b data-count="groups">{total:,}</b> groups found by {escape(_kind(standing, stage))}, the '
-        f"largest first; the sample that stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
+        + f'<p><b data-count="groups">{total:,}</b> groups found by {escape(called(standing.run, stage))}, '
+        f"the largest first; the sample that stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
     )
-
-
-def _kind(standing: Standing, stage: str) -> str:
-    """Return what a stage is called and what it calls duplicates."""
-    reasons = ", ".join(reason.replace("_", " ") for reason in standing.run.tallies[stage]["dropped"])
-    return f"{stage} ({reasons})" if reasons else stage
 
 
 def _group(group: Group, cards: Mapping[Place, Card], has_images: bool) -> str:
