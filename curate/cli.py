@@ -342,6 +342,9 @@ def main() -> None:
         _fail(error, 2)
     except StoppedError as error:
         _fail(error, 3)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}; put it right and run it again", 3)
     except KeyboardInterrupt:  # while the commands were being loaded
         _fail("stopped", 3)
     except Exception as error:

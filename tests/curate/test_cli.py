@@ -130,6 +130,12 @@ def test_whatever_is_interrupted_ends_with_3(
         assert ended.err.startswith(f"curate: stopped; to go on from here, run it again: curate {command[0]}")
 
 
+def test_a_file_that_can_not_be_written_ends_with_3(curate: Command, file: Path) -> None:
+    ended = curate("init", file.parent / "pool", "-o", file / "below-a-file.yaml")
+    assert ended.code == 3
+    assert ended.err == f"curate: Not a directory: {file}/below-a-file.yaml; put it right and run it again\n"
+
+
 @pytest.mark.parametrize(
     "arguments", [["fly"], ["run"], ["run", "a", "b"], ["run", "a", "--fly"], ["check", "--set"]]
 )
