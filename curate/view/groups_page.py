@@ -57,11 +57,12 @@ def groups_body(
         for name in stages
     )
     leaf = pages([f"/groups/{stage}?page={number + by}" for by in (-1, 1)], number, -(-total // PER_PAGE))
+    by = escape(called(standing.run, stage))
     return (
         "<h1>Duplicates</h1>"
         + (f'<ul class="links" aria-label="found by">{others}</ul>' if len(stages) > 1 else "")
-        + f'<p><b data-count="groups">{total:,}</b> groups found by {escape(called(standing.run, stage))}, '
-        f"the largest first; the sample that stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
+        + f'<p><b data-count="groups">{total:,}</b> groups found by {by}, the largest first; the sample that '
+        f"stays is marked.</p>{grid([items] if items else [], 'groups')}{leaf}"
     )
 
 
