@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from collections import Counter
@@ -24,6 +25,7 @@ from tests.pools import config, manifest, result_bytes, write_config
 from tests.tables import table_config, write_datacomp
 
 DATACOMP = SHARED / "reference/vectors/filters/datacomp"
+VECTORS = Path(__file__).parent / "vectors"
 UIDS = [f"{n:032x}" for n in range(24)]
 
 
@@ -269,7 +271,7 @@ def test_a_subset_keeps_each_sample_as_often_as_it_lists_it(tmp_path: Path, pool
 def test_a_subset_that_misleads_stops_before_any_work(
     tmp_path: Path, pool: Path, name: str, message: str
 ) -> None:
-    file = Path(__file__).parent / "vectors" / name
+    file = VECTORS / name
     with pytest.raises(ConfigError, match=message):
         run(config(pool, tmp_path, stages=[{"subset": {"file": str(file)}}]))
     assert not (tmp_path / "run").exists()
@@ -280,8 +282,17 @@ def test_the_same_samples_are_written_as_by_datacomps_resharder(tmp_path: Path) 
     content = config(
         DATACOMP / "pool/shards", tmp_path, stages=[{"subset": str(DATACOMP / "subsets/mixed.npy")}]
     )
-    run(content)
+    result = run(content)
     assert samples_in(tmp_path / "curated") == samples_in(DATACOMP / "reshard_mixed")
+    told = json.loads((VECTORS / "expected_meta.json").read_text())
+    keys = json.loads((VECTORS / "expected_keys_j1_shard20.json").read_text())
+    written = uids_in(tmp_path / "curated")
+    assert (result.samples, len(written)) == (told["processed_count"], told["output_count"])
+    assert sorted(written) == sorted(key.partition("-")[0] for _, key in keys)
+
+
+def uids_in(folder: Path) -> list[str]:
+    return [uid for path in folder.glob("*.parquet") for uid in pd.read_parquet(path)["uid"]]
 
 
 def samples_in(folder: Path) -> Counter[tuple[tuple[str, bytes], ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_datacomps_resharder_finds_each_sample_as_often_as_its_weight() -> None:
 
 
 # Reading
+
+
+def test_a_sample_counts_as_often_as_datacomps_resharder_wrote_it() -> None:
+    keys = [key for _, key in json.loads((VECTORS / "expected_keys_j1_shard20.json").read_text())]
+    copies = Counter(key.partition("-")[0] for key in keys)
+    found = weights_of(read_subset(str(VECTORS / "mixed.npy")), halves(list(copies)))
+    assert found.tolist() == list(copies.values())
+    assert max(copies.values()) == 3
+    assert len(keys) == json.loads((VECTORS / "expected_meta.json").read_text())["output_count"]
 
 
 @pytest.mark.parametrize("name", ["no_filter", "basic_filter", "mixed", "empty", "readme"])
