@@ -19,10 +19,11 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipelines.elsewhere import Agreement, kinds_of_machines, require_certificates
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.interrupts import interrupts_wait
 from pipelines.limits import available_cores
-from pipelines.machine import describe_machine
+from pipelines.storage import Folder
 from pipelines.tasks import PATIENCE_SECONDS, lost, map_tasks
 from scoring.main_module import no_main_module
 
@@ -97,11 +98,13 @@ class Engine:
         Told when the workers have started, and after how many seconds.
     allow_class
         Cluster classes that may be imported and started.
+    shared
+        A folder that workers elsewhere must see.
 
     Raises
     ------
     ConfigError
-        When the configuration names another cluster class.
+        When the configuration names another cluster class, or certificates are missing.
     """
 
     def __init__(
@@ -111,12 +114,16 @@ class Engine:
         emit: Callable[[dict[str, Any]], None] = lambda event: None,
         *,
         allow_class: Collection[str] = (),
+        shared: Folder | None = None,
     ) -> None:
         refuse_unlisted(config, allow_class)
+        require_certificates(config.scheduler)
         self._config = config
         self._preload = [*preload]
         self._emit = emit
         self._stack = contextlib.ExitStack()
+        self._shared = shared
+        self._agreement: Agreement | None = None
         self._clients: dict[bool, Any] = {}
         self.cpu_seconds = 0.0  # that workers have spent
 
@@ -145,6 +152,8 @@ class Engine:
         self, function: Callable[[Item], Result], todo: Iterator[Item], gpu: bool
     ) -> Iterator[Result]:
         client = self._connected(gpu)
+        if self._agreement is not None:
+            function = partial(self._agreement.work, function)
         results = map_tasks(
             client,
             partial(_metered, function),
@@ -194,11 +203,9 @@ class Engine:
         """Return the kinds of machines that workers run on, where that is not this one."""
         if not (self._config.scheduler or self._config.cluster):
             return {}
-        kinds: list[dict[str, Any]] = []
-        for found in self._clients[gpu].run(describe_machine).values():
-            if found not in kinds:
-                kinds.append(found)
-        return {"machines": kinds}
+        self._agreement = Agreement.made(self._shared)
+        self._stack.callback(self._agreement.ended)
+        return {"machines": kinds_of_machines(self._clients[gpu])}
 
     def __enter__(self) -> Self:
         return self

@@ -105,7 +105,7 @@ def execute(
         run.remove(FINISHED)
         _announce(shards, tell)
         preload = _preload(stages, run, shards)
-        with Engine(config.engine, preload, tell, allow_class=allow_class) as engine:
+        with Engine(config.engine, preload, tell, allow_class=allow_class, shared=run) as engine:
             runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
             stand_ins = _decide(runner, stages, config)
             counts = account(runner, stages)
