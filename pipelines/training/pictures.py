@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -55,7 +56,10 @@ class Pictures:
     def add(self, picture: torch.Tensor, place: Place) -> None:
         """Take in one more picture."""
         if not len(self):
-            self._held = torch.empty((self._room // picture.nbytes, *picture.shape), dtype=torch.uint8)
+            # More than there is would be refused at once; what is not written to is not there yet.
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            n = min(self._room, memory) // picture.nbytes
+            self._held = torch.empty((n, *picture.shape), dtype=torch.uint8)
         if self._n_held == len(self._held):
             self._places.append(place)
         else:
