@@ -23,6 +23,8 @@ MARKERS = "osD^vPX*"
 MOST_LINES = len(PALETTE)
 MOST_RUNNERS_UP = 2
 N_CURVE = 160
+_LONGEST_OF_TWO = 45  # letters of an entry, where two stand side by side
+_LINE_INCHES = 0.2
 
 
 def plot_frontier(
@@ -63,7 +65,7 @@ def plot_frontier(
         best = [c.best.error for c in choice.budgets]
         axes.scatter(at, best, color="black", s=28, zorder=5, label="chosen")
     _finish(axes, "Samples seen", "Error", "Which pool for which budget")
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _legend_below(figure, axes)
     return figure
 
 
@@ -92,7 +94,7 @@ def plot_epochs(study: Study) -> Figure:
         )  # fmt: skip
     axes.plot([], [], color="grey", linestyle=":", linewidth=1, label="without decay")
     _finish(axes, "Epochs (samples seen / pool size)", "Error", "What repetition costs")
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _legend_below(figure, axes)
     return figure
 
 
@@ -112,7 +114,7 @@ def plot_residuals(study: Study) -> Figure:
             label=f"±1.96 × noise ({study.noise_sd:.2g})",
         )  # fmt: skip
     _finish(axes, "Samples seen", "Predicted − measured error", "What the law does not explain")
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _legend_below(figure, axes)
     return figure
 
 
@@ -132,7 +134,7 @@ def _best_somewhere(errors: Floats) -> list[int]:
 
 
 def _note_switch(axes: Axes, switch: Switch, right_of_line: bool) -> None:
-    """Write the switch beside its line, low down: error falls with samples and the legend is at the top."""
+    """Write the switch beside its line, low down: error falls with samples."""
     tail = "\nextrapolated" if switch.extrapolated else ""
     axes.annotate(
         f"switch at {_samples(switch.budget.estimate)}\n{_span(switch.budget)}{tail}",
@@ -183,6 +185,15 @@ def _finish(axes: Axes, x: str, y: str, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the axes, where no curve can run through it, and make room for it."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels)) <= _LONGEST_OF_TWO else 1
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _LINE_INCHES * -(-len(labels) // columns))
+    figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower left", ncols=columns)
 
 
 def _round_ticks(low: float, high: float) -> Sequence[float]:

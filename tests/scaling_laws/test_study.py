@@ -6,6 +6,7 @@ import warnings
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from scaling_laws import FitWarning, Interval, RunsError, Study, StudyError, choice_to_json, study_runs
 from scaling_laws.plots import plot_epochs, plot_frontier, plot_residuals
@@ -88,8 +89,9 @@ def test_runs_that_cannot_be_fitted_are_refused():
 
 def test_the_frontier_shows_every_winner_with_a_band_and_every_switch(study):
     choice = study.choose([3e7, 1e8])
-    axes = plot_frontier(study, "subsets", choice).axes[0]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    figure = plot_frontier(study, "subsets", choice)
+    axes = figure.axes[0]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[0] == "a"
     assert {"frontier", "chosen"} <= set(labels)
     notes = [text.get_text() for text in axes.texts]
@@ -99,10 +101,20 @@ def test_the_frontier_shows_every_winner_with_a_band_and_every_switch(study):
 
 def test_epoch_and_residual_plots_show_every_pool(study):
     for figure in (plot_epochs(study), plot_residuals(study)):
-        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert [label[0] for label in labels[:4]] == list("abcd")
         assert figure.axes[0].get_xlabel()
         assert figure.axes[0].get_ylabel()
+
+
+def test_no_legend_lies_on_a_plot(study):
+    for figure in (plot_frontier(study), plot_epochs(study), plot_residuals(study)):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        axes, legend = figure.axes[0].get_tightbbox(), figure.legends[0].get_window_extent()
+        assert not axes.overlaps(legend)
+        assert legend.y0 >= 0
+        assert axes.height > 3 * figure.dpi  # inches
 
 
 def test_interval_of_a_loaded_document_keeps_open_ends(tmp_path, study):
