@@ -53,7 +53,8 @@ def groups_body(
     items = "".join(_group(group, cards, has_images) for group in groups)
     stages = copies_stages(standing.run)
     others = "".join(
-        f'<li><a href="/groups/{escape(name)}"{CURRENT if name == stage else ""}>{escape(name)}</a></li>'
+        f'<li><a href="/groups/{escape(name)}"{CURRENT if name == stage else ""}>'
+        f"{escape(called(standing.run, name))}</a></li>"
         for name in stages
     )
     leaf = pages([f"/groups/{stage}?page={number + by}" for by in (-1, 1)], number, -(-total // PER_PAGE))

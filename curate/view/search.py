@@ -43,10 +43,10 @@ class Found(NamedTuple):
 
 @dataclass
 class _Answer:
-    """What is remembered of a query: counts by shard and, where it sorts, the first so many places."""
+    """What is remembered of a query: counts by shard and, where it sorts, shard and row of the first."""
 
     counts: NDArray[np.int64]
-    first: list[Place] | None = None
+    first: NDArray[np.int32] | None = None
 
 
 class Search:
@@ -71,18 +71,19 @@ class Search:
             found: Made = self._dear[key]
             return found
 
-    def find(self, query: Query, per_page: int = PER_PAGE) -> Found:
+    def find(self, query: Query) -> Found:
         """Return a page of what a query finds."""
         with self._lock:
             matcher = self._matcher(query)
-            first = (query.page - 1) * per_page
+            first = (query.page - 1) * PER_PAGE
             if not query.sort:
-                return self._in_order_of_the_pool(matcher, first, per_page)
-            wanted = min(MOST_SORTED, -(-(first + per_page) // SORTED_AT_ONCE) * SORTED_AT_ONCE)
+                return self._in_order_of_the_pool(matcher, first)
+            wanted = min(MOST_SORTED, -(-(first + PER_PAGE) // SORTED_AT_ONCE) * SORTED_AT_ONCE)
             answer = self._answer(query, wanted, lambda: _sorted(matcher, self._shards(), wanted))
             total = int(answer.counts.sum())
             assert answer.first is not None
-            return Found(total, answer.first[first : first + per_page], min(total, MOST_SORTED))
+            places = [Place(*each) for each in answer.first[first : first + PER_PAGE].tolist()]
+            return Found(total, places, min(total, MOST_SORTED))
 
     def axes(self, stage: str) -> Sequence[Axis]:
         """Return the numbers that a stage decided by; none while it is not through with all shards."""
@@ -110,16 +111,16 @@ class Search:
             self._answers.popitem(last=False)
         return self._answers[key]
 
-    def _in_order_of_the_pool(self, matcher: Matcher, first: int, most: int) -> Found:
+    def _in_order_of_the_pool(self, matcher: Matcher, first: int) -> Found:
         counts = self._answer(matcher.query, 0, lambda: _Answer(_counts(matcher, self._shards()))).counts
         ends = np.cumsum(counts)
         total = int(ends[-1]) if len(ends) else 0
         places: list[Place] = []
         shard = int(np.searchsorted(ends, first, side="right"))
-        while len(places) < most and shard < len(ends):
+        while len(places) < PER_PAGE and shard < len(ends):
             skip = max(0, first - int(ends[shard] - counts[shard]))
             if counts[shard]:
-                rows = matcher.rows(shard)[skip : skip + most - len(places)]
+                rows = matcher.rows(shard)[skip : skip + PER_PAGE - len(places)]
                 places += [Place(shard, row) for row in rows.tolist()]
             shard += 1
         return Found(total, places, total)
@@ -154,7 +155,7 @@ def _sorted(matcher: Matcher, shards: Sequence[int], most: int) -> _Answer:
         if sum(map(len, waiting)) > most:
             best, waiting = _first(np.concatenate([best, *waiting]), most), []
     best = _first(np.concatenate([best, *waiting]), most)
-    return _Answer(counts, [Place(int(each["shard"]), int(each["row"])) for each in best])
+    return _Answer(counts, np.column_stack([best["shard"], best["row"]]))
 
 
 _KIND = [("value", "f8"), ("shard", "i4"), ("row", "i4")]
