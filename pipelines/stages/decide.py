@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines.columns import DECISIONS, survives
 from pipelines.stage import ShardColumns, Stage
@@ -43,13 +44,14 @@ class Decide(Stage):
         for gate in self.gates:
             outcome = columns.outcome(gate)
             rows = outcome["row"].to_numpy()
-            stopped = ~survives(outcome)
             if "weight" in outcome.column_names:
                 weight[rows] *= outcome["weight"].to_numpy()  # a copy of a copy counts as often
-            for position in np.flatnonzero(stopped):
-                why, aside = _why(outcome, int(position))
-                row = rows[position]
-                stage[row], reason[row], set_aside[row], weight[row] = gate, why, aside, 0
+            stopped = outcome.filter(pa.array(~survives(outcome)))
+            rows = stopped["row"].to_numpy()
+            problem = _texts(stopped, "problem")
+            set_aside[rows] = np.not_equal(problem, None)
+            stage[rows], weight[rows] = gate, 0
+            reason[rows] = np.where(set_aside[rows], problem, _texts(stopped, "reason"))
         return pa.table(
             {
                 "uid": samples["uid"],
@@ -64,8 +66,8 @@ class Decide(Stage):
         )
 
 
-def _why(outcome: pa.Table, position: int) -> tuple[str, bool]:
-    problem = outcome["problem"][position].as_py() if "problem" in outcome.column_names else None
-    if problem is not None:
-        return problem, True
-    return outcome["reason"][position].as_py(), False
+def _texts(table: pa.Table, column: str) -> NDArray[np.object_]:
+    """Return a column of texts, None where there is none."""
+    if column not in table.column_names:
+        return np.full(len(table), None, object)
+    return np.asarray(table[column].to_numpy(zero_copy_only=False), object)
