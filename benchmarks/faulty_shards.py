@@ -143,7 +143,7 @@ FAULTS = (
     Fault("10 captions that are no UTF-8", lambda: _spoil(lambda p: {**p, "txt": b"\xff\xfe 1"}), _TEN),
     Fault("10 samples without a caption", lambda: _spoil(lambda p: {"jpg": p["jpg"]}), _TEN),
     Fault("10 JSONs that are none", lambda: _spoil(lambda p: {**p, "json": b'{"number": '})),
-    Fault("10 keys that stand twice", _same_key, frozenset(n for m in SPOILED for n in (m, m + 1))),
+    Fault("10 keys that stand twice", _same_key),
     Fault("all images first, then all captions", _shuffled),
     Fault("cut at two thirds", lambda: (d := tar(_files(whole())))[: len(d) * 2 // 3]),
     Fault("one bad byte in a header", lambda: _header(tar(_files(whole()))), _ONE),
