@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from pipelines.columns import DECISIONS, survives
 from pipelines.stage import ShardColumns, Stage
@@ -48,10 +48,10 @@ class Decide(Stage):
                 weight[rows] *= outcome["weight"].to_numpy()  # a copy of a copy counts as often
             stopped = outcome.filter(pa.array(~survives(outcome)))
             rows = stopped["row"].to_numpy()
-            problem = _texts(stopped, "problem")
-            set_aside[rows] = np.not_equal(problem, None)
+            problem, why = _texts(stopped, "problem"), _texts(stopped, "reason")
             stage[rows], weight[rows] = gate, 0
-            reason[rows] = np.where(set_aside[rows], problem, _texts(stopped, "reason"))
+            set_aside[rows] = problem.is_valid().to_numpy(zero_copy_only=False)
+            reason[rows] = pc.coalesce(problem, why).to_numpy(zero_copy_only=False)
         return pa.table(
             {
                 "uid": samples["uid"],
@@ -66,8 +66,8 @@ class Decide(Stage):
         )
 
 
-def _texts(table: pa.Table, column: str) -> NDArray[np.object_]:
-    """Return a column of texts, None where there is none."""
+def _texts(table: pa.Table, column: str) -> pa.Array:
+    """Return a column of texts, null where there is none."""
     if column not in table.column_names:
-        return np.full(len(table), None, object)
-    return np.asarray(table[column].to_numpy(zero_copy_only=False), object)
+        return pa.nulls(len(table), pa.string())
+    return table[column].combine_chunks()
