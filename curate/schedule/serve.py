@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
@@ -126,7 +126,8 @@ class Server:
         line.dealt_with = due
         if line.process and line.entry.overlap == "skip":
             self.say(f"{line.entry.name}: the last tick is still at work, so that of {stamp(due)} is skipped")
-            self._record(line.entry, due, now, "skipped", "the last tick was still at work")
+            why = "the last tick was still at work"
+            self._record(line.entry, Tick(stamp(due), stamp(now), "skipped", stamp(now), why))
         else:
             line.waiting = due
 
@@ -140,13 +141,12 @@ class Server:
         self.say(f"{line.entry.name}: failed ({said or f'ended with code {code}'})")
         assert due is not None
         known = [tick for tick in _ticks(line.entry) if tick.due == stamp(due)]
-        if not known or known[-1].outcome not in ("failed", "stopped", "died"):
-            self._record(line.entry, due, now, "failed", said or f"ended with code {code}")
+        tick = known[-1] if known else Tick(stamp(due), stamp(now), "running")
+        if tick.outcome in ("running", "died"):  # it could not say so itself
+            message = said or f"ended with code {code}"
+            self._record(line.entry, replace(tick, outcome="failed", ended=stamp(now), message=message))
 
-    def _record(
-        self, entry: Entry, due: datetime, now: datetime, outcome: records.Outcome, message: str
-    ) -> None:
-        tick = Tick(stamp(due), stamp(now), outcome, stamp(now), message)
+    def _record(self, entry: Entry, tick: Tick) -> None:
         try:
             records.write(Folder(entry.run), tick)
         except Exception as error:  # a full disk, a store out of reach: the other entries go on

@@ -234,9 +234,13 @@ def test_so_many_at_once_and_the_others_take_turns(world: World, tmp_path: Path)
     assert [name for name, _ in world.started] == ["a", "b", "c"]
 
 
-def test_a_tick_that_died_without_a_word_is_on_record(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("began", [False, True])
+def test_a_tick_that_died_without_a_word_is_on_record(world: World, tmp_path: Path, began: bool) -> None:
     world.store.add(entry(tmp_path))
     world.at(START + 1.1 * HOUR)
+    if began:
+        due = stamp(START + HOUR)
+        records.write(Folder(str(tmp_path / "a")), Tick(due, due, "running", process=2**22 + 1))
     world.end(-9)
     world.at(START + 1.2 * HOUR)
     (tick,) = records.read(Folder(str(tmp_path / "a")))
