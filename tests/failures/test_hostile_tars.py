@@ -12,7 +12,7 @@ import pytest
 
 from curate import run
 from pipelines.pool.ingest import Limits, ingest
-from pipelines.pool.samples import split_name
+from pipelines.pool.samples import read_annotated, read_whole, split_name
 from pipelines.pool.tar_reader import BLOCK, Damage, Member, read_members
 from tests.fuzzing.tars import corpus, mutated, whole
 from tests.making import sample
@@ -121,6 +121,20 @@ def test_runs_over_mutated_shards_account_for_every_sample(tmp_path: Path, seeds
         assert decisions[decisions.shard == "whole"].kept.all()
         assert decisions[decisions.set_aside].reason.notna().all()
         assert not list(tmp_path.rglob("*passwd*"))
+
+
+@few_or_many
+def test_training_reads_mutated_shards_without_a_word(tmp_path: Path, seeds: range) -> None:
+    """What trains and evaluates has readers of its own; a caption never comes with another key's picture."""
+    path = tmp_path / "0.tar"
+    for seed in seeds[::5]:
+        path.write_bytes(mutated(seed)[1])
+        for key, image, _ in read_whole(str(path)):
+            assert image.data is not None, seed
+            assert split_name(image.name) == (key, image.name.rpartition(".")[2].lower()), seed
+        for found in read_annotated(str(path)):
+            assert isinstance(found.caption, str), seed
+            assert isinstance(found.metadata, dict), seed
 
 
 def test_zeros_without_end_and_headers_without_end_are_read_in_little_memory() -> None:
