@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from curate.doctor import Finding
 
 _STYLES = {"ok": "green", "warn": "yellow", "wrong": "bold red"}
 
@@ -36,15 +40,25 @@ def doctor(
     if as_json:
         print(json.dumps({"ok": not counts["wrong"], "checks": [asdict(each) for each in found]}))
     else:
-        console = Console(highlight=False)
-        wrap = not console.is_terminal
-        width = max(len(each.name) for each in found)
-        for each in found:
-            line = Text(f"{each.state:<5}", style=_STYLES[each.state])
-            console.print(line.append(f"  {each.name:<{width}}  {each.found}", style="none"), soft_wrap=wrap)
-            if each.todo:
-                console.print(Text(f"{'':<{width + 9}}→ {each.todo}"), soft_wrap=wrap)
+        _print(Console(highlight=False), found)
         told = ", ".join(f"{counts[state]} {state}" for state in ("wrong", "warn") if counts[state])
-        console.print(told or "all is well")
+        print(told or "all is well")
     if counts["wrong"]:
         raise typer.Exit(2)
+
+
+def _print(console: Console, found: list[Finding]) -> None:
+    width = max(len(each.name) for each in found)
+    for each in found:
+        said = [each.found, *([f"→ {each.todo}"] if each.todo else [])]
+        if console.is_terminal:  # long lines are broken below themselves
+            table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column(width=5, style=_STYLES[each.state])
+            table.add_column(width=width)
+            table.add_column()
+            table.add_row(each.state, each.name, Text("\n".join(said)))
+            console.print(table)
+            continue
+        console.print(Text(f"{each.state:<5}  {each.name:<{width}}  {said[0]}"), soft_wrap=True)
+        for line in said[1:]:
+            console.print(Text(f"{'':<{width + 9}}{line}"), soft_wrap=True)
