@@ -134,8 +134,7 @@ def clips(page: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
 def test_pages_can_be_read_at_any_width_by_day_and_by_night(
     browser: Any, served: Served, width: int, scheme: str
 ) -> None:
