@@ -109,7 +109,7 @@ class RunConfig(_Strict):
     """One run: a pool, the stages in order, and where the result goes."""
 
     name: str = Field(min_length=1, description="what the run is called in its manifest")
-    pool: PoolConfig
+    pool: PoolConfig = Field(description="what is curated: shards, or metadata without them")
     run: str = Field(description="the run folder: columns, decisions and state, local or a URL")
     seed: int = Field(0, ge=0, description="of every random choice")
     engine: EngineConfig = Field(
@@ -127,7 +127,7 @@ class RunConfig(_Strict):
     stages: list[dict[str, SerializeAsAny[BaseModel]]] = Field(
         description="in order, each on the survivors of the one before"
     )
-    output: OutputConfig
+    output: OutputConfig = Field(description="new shards, a list of uids, or both")
     refit: Refit = Field(
         "always",
         description="what is fitted over the pool, when it has grown: always, never again, or when_grown_by: "

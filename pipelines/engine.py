@@ -39,7 +39,11 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(default_factory=available_cores, ge=0, description="0: in this process")
+    workers: int = Field(
+        default_factory=available_cores,
+        ge=0,
+        description="default: a worker for each core; 0: in this process",
+    )
     threads_per_worker: int = Field(1, ge=1, description="threads of the model and of numerical libraries")
     gpus: int | Literal["all"] = Field(
         0,

@@ -44,7 +44,7 @@ class Similarity(ScoreConfig):
 class SClipLoss(ScoreConfig):
     """The CLIP score less what image and caption score with strangers (arXiv 2405.19547)."""
 
-    name: Literal["s_clip_loss"]
+    name: Literal["s_clip_loss"] = Field(description="which score")
     temperature: float = Field(
         0.01, gt=0, description="of the model's training: 0.01 for OpenAI's CLIPs, 0.07 for DFN-public"
     )
@@ -57,7 +57,7 @@ class NormSim(ScoreConfig):
 
     files: ClassVar[tuple[str, ...]] = ("target",)
 
-    name: Literal["norm_sim"]
+    name: Literal["norm_sim"] = Field(description="which score")
     target: str = Field(description="an .npy of the target images' vectors (m, d), by the same encoder")
     p: Literal[2, "inf"] = Field("inf", description="2: like the targets on the whole; inf: like one of them")
 
@@ -69,7 +69,7 @@ class FileScores(BaseModel):
 
     patterns: ClassVar[tuple[str, ...]] = ("source",)
 
-    name: Literal["columns"] = "columns"
+    name: Literal["columns"] = Field("columns", description="needs not be given beside `from`")
     source: tuple[str, ...] = Field(
         alias="from",
         min_length=1,

@@ -41,7 +41,7 @@ Parameters of the stage `score`; `- score: clip` is short for `- score: {name: c
 """
 # Where one key takes models of several kinds, their sections can't all be called after it.
 _CALLED = {"EncoderSpec": "encoder: a model", "StoredVectors": "encoder: stored vectors"}
-_ELSEWHERE = {"BaseModel": "parameters", "Filter": "part of a selection"}
+_ELSEWHERE = {"BaseModel": "parameters", "Filter": "part of a selection", "Facts": "facts"}
 _TYPES = {
     "string": "text",
     "integer": "whole number",

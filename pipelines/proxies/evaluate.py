@@ -51,8 +51,8 @@ class ZeroShot(_Strict):
 class Evaluation(_Strict):
     """One measurement; exactly one of its three kinds is given."""
 
-    retrieval: Retrieval | None = None
-    zero_shot: ZeroShot | None = None
+    retrieval: Retrieval | None = Field(None, description="captions and images find each other")
+    zero_shot: ZeroShot | None = Field(None, description="labels are named from prompts")
     call: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",

@@ -44,6 +44,11 @@ def test_a_key_is_told_with_its_values_range_and_default() -> None:
     assert "| `name` | text | required | what the run is called" in text
 
 
+def test_every_key_has_a_meaning() -> None:
+    lines = (DOCS / "configuration.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("| `") and line.endswith("|  |")] == []
+
+
 def test_every_command_has_help_and_so_has_each_of_its_options() -> None:
     found = commands()
     assert {"curate run", "curate scaling fit", "curate dfn train"} <= set(found)
