@@ -91,7 +91,7 @@ class Pictures:
                 ]
 
         pieces = [
-            list(piece)
+            piece
             for _, group in itertools.groupby(rows, key=lambda row: self._place(row).shard)
             for piece in _pieces(list(group))
         ]
