@@ -122,7 +122,7 @@ def check(
 
     from curate.config import load
     from curate.forecast import forecast
-    from curate.show import duration, facts, size
+    from curate.show import counted, duration, facts, size
 
     checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
     found = forecast(checked, base)
@@ -132,6 +132,9 @@ def check(
     encode = (
         "unknown before the first shard" if found.encode_seconds is None else duration(found.encode_seconds)
     )
+    busy = counted(found.busy_workers, "worker")
+    if found.busy_workers < checked.engine.workers:
+        busy += f", of {checked.engine.workers:,}: each has a shard at a time"
     rows: list[tuple[str, Any]] = [
         (
             "shards",
@@ -140,7 +143,7 @@ def check(
         ("samples", f"{found.samples:,}" + ("" if found.counted else ", estimated from the largest shard")),
         ("bytes", size(found.pool_bytes)),
         ("stages", " → ".join(found.stages)),
-        ("time to ingest", f"about {duration(found.ingest_seconds)} with {checked.engine.workers} workers"),
+        ("time to ingest", f"about {duration(found.ingest_seconds)} with {busy}"),
         *([("needs", f"--allow-class {checked.engine.cluster}")] if checked.engine.cluster else []),
         *([("time to embed", f"{encode} at most on CPUs")] if found.encode_seconds != 0 else []),
         ("disk for the run", f"about {size(found.run_bytes)}"),

@@ -36,6 +36,7 @@ class Forecast:
     """What a run would read, do and leave; seconds and bytes are estimates, None where there is no basis."""
 
     shards: int
+    busy_workers: int
     gaps: list[str]
     samples: int
     counted: bool
@@ -55,12 +56,13 @@ def forecast(config: RunConfig, base: Path) -> Forecast:
     shards = pool_shards(config, base, planned.stored_vectors)
     pool_bytes = sum({shard.url: shard.size for shard in shards}.values())
     samples, counted, per_sample = _look_at_pool(shards, stages[0])
-    workers = max(1, config.engine.workers)
+    workers = max(1, min(config.engine.workers, len(shards)))  # each has a shard at a time
     costs = [_cost(_model(stage.spec.model)) for stage in stages if isinstance(stage, Embed)]
     flops = sum(cost or 0 for cost, _ in costs)
     known = all(cost for cost, _ in costs)
     return Forecast(
         shards=len(shards),
+        busy_workers=workers,
         gaps=numbering_gaps(shards),
         samples=samples,
         counted=counted,

@@ -239,6 +239,12 @@ def test_check_says_what_would_be_done_and_does_nothing(curate: Command, file: P
     assert sorted(file.parent.rglob("*")) == before
 
 
+def test_check_says_when_there_are_more_workers_than_shards(curate: Command, file: Path) -> None:
+    assert "with 2 workers\n" in curate("check", file, "--set", "engine.workers=2").out
+    shown = curate("check", file, "--set", "engine.workers=8").out
+    assert "with 2 workers, of 8: each has a shard at a time" in shown
+
+
 def test_check_counts_samples_where_the_pool_says_how_many(curate: Command, file: Path) -> None:
     (file.parent / "pool/sizes.json").write_text(json.dumps({"00000.tar": 12, "00001.tar": 12}))
     found = json.loads(curate("check", file, "--json").out)
