@@ -23,6 +23,7 @@ from filters.soft_cap_sampling import SoftCap
 from pipelines.columns import survives
 from pipelines.stage import Stage
 from pipelines.stages.filter import FilterStage
+from pipelines.stages.plugin import PluginFilterStage
 from pipelines.stages.prune import PruneStage
 from pipelines.stages.semantic_duplicates import SemanticStage
 
@@ -82,6 +83,9 @@ def axes_of(run: Finished, stage: Stage) -> list[Axis]:
         return [score_axis(run, stage.name, "max_similarity", stage.similar, label, hide=-1.0, **limit)]
     if isinstance(stage, PruneStage):
         return [_prune_axis(run, stage)]
+    if isinstance(stage, PluginFilterStage):
+        scores = stage.use.facts.scores
+        return [score_axis(run, stage.name, name, stage.sources[name], name) for name in scores]
     if not isinstance(stage, FilterStage):
         return []
     match stage.filter:

@@ -16,6 +16,8 @@ import yaml
 
 from curate import run
 from curate.config import load
+from curate.report.axes import axes_of
+from curate.report.finished import open_run
 from curate.status import status
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.finished import is_up_to_date
@@ -444,3 +446,12 @@ class Listed(Rule):
     assert str(tmp_path / "keys.txt") not in json.dumps(manifest(tmp_path)["config"])
     plugin(tmp_path, body + "# changed\n")
     assert not is_up_to_date(*load(content, allow_plugin=allow))
+
+
+def test_the_report_shows_the_score_that_a_plugin_decides_by(pool: Path, tmp_path: Path) -> None:
+    path = plugin(tmp_path, SCORER.replace("len(text.split())", "len(text)") + POOL_FILTER)
+    curated(pool, tmp_path, path, {"score": "words"}, "above_mean")
+    path.unlink()
+    finished = open_run(str(tmp_path / "run"))
+    (stage,) = [stage for stage in finished.stages if stage.name == "above_mean"]
+    assert [axis.label for axis in axes_of(finished, stage)] == ["words"]
