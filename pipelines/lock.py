@@ -1,4 +1,4 @@
-"""One run at a time may own a run folder."""
+"""One run at a time may own a run folder, or write an output."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LOST_SECONDS = 120.0  # an owner that has not been heard of for so long is gone
 
 
 @contextlib.contextmanager
-def own(run: Folder) -> Iterator[Callable[[], None]]:
-    """Own a run folder for the length of the block; yields what raises once the folder is lost to another.
+def own(*folders: Folder) -> Iterator[Callable[[], None]]:
+    """Own a run folder, and its output, for the block; yields what raises once one is lost to another run.
 
     On a disk the system's file lock does it, which ends with the process however that ends. On an object
     store, which has no locks, the owner signs every 20 seconds. One that has not signed for two minutes is
@@ -33,12 +33,22 @@ def own(run: Folder) -> Iterator[Callable[[], None]]:
     Raises
     ------
     ConfigError
-        When another run owns the folder.
+        When another run owns a folder.
     StoppedError
-        When another run took the folder over.
+        When another run took a folder over.
     """
-    with _own_local(Path(run.url)) if is_local(run.url) else _own_remote(run) as refuse_lost:
+    with contextlib.ExitStack() as stack:
+        refusals = [stack.enter_context(_own(folder)) for folder in dict.fromkeys(folders)]
+
+        def refuse_lost() -> None:
+            for refuse in refusals:
+                refuse()
+
         yield refuse_lost
+
+
+def _own(folder: Folder) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    return _own_local(Path(folder.url)) if is_local(folder.url) else _own_remote(folder)
 
 
 def is_owned(run: Folder) -> bool:
@@ -58,23 +68,31 @@ def is_owned(run: Folder) -> bool:
 @contextlib.contextmanager
 def _own_local(folder: Path) -> Iterator[Callable[[], None]]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as stream:
-        if not _lock(stream):
-            stream.seek(0)
-            raise ConfigError(f"another run works in {folder} ({stream.read().strip() or 'unknown'})")
-        stream.truncate(0)
-        stream.write(_signature())
-        stream.flush()
-        yield lambda: None
-
-
-def _lock(stream: IO[str]) -> bool:
+    path = folder / ".lock"
     for attempt in range(_ATTEMPTS):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+        with path.open("a+") as stream:
+            if _lock(stream, path):
+                stream.truncate(0)
+                stream.write(_signature())
+                stream.flush()
+                try:
+                    yield lambda: None
+                finally:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                return
+            stream.seek(0)
+            who = stream.read().strip() or "unknown"
         if attempt + 1 < _ATTEMPTS:
             time.sleep(_ATTEMPT_SECONDS)  # `is_owned` holds the lock for a moment
+    raise ConfigError(f"another run works in {folder} ({who})")
+
+
+def _lock(stream: IO[str], path: Path) -> bool:
+    """Lock a file, and tell whether it is ours: an owner that ends removes it, and then it counts no more."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     return False
 
 

@@ -91,15 +91,15 @@ def execute(
     found = seen(config, base)  # first: what changes from here on is there for the next run to see
     shards = pool_shards(config, base, stages.stored_vectors)
     run, output = (Folder(resolve(place, base)) for place in (config.run, config.output.folder))
-    with own(run) as refuse_lost:
-        ours = [run, output] if config.output.shards is not None else [run]
+    ours = [run, output] if config.output.shards is not None else [run]
+    if config.output.shards is not None:
+        publish.refuse_foreign(output, run)
+    with own(*ours) as refuse_lost:
 
         def tell(event: dict[str, Any]) -> None:
             refuse_lost()
             emit(event)
 
-        if config.output.shards is not None:
-            publish.refuse_foreign(output, run)
         for folder in ours:
             folder.sweep()
         run.remove(FINISHED)

@@ -46,7 +46,7 @@ def roll_back(run: Folder, output: Folder, number: int | None, n_versions: int) 
     StoppedError
         When a kept file was damaged; calling it again, or the run, goes on from there.
     """
-    with own(run):
+    with own(run, output):
         newest = version_of(output)
         target = version_of(output, number or newest.parent)
         if target.number == newest.number:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,16 @@ def test_whether_a_run_is_at_work_is_known_and_asking_changes_nothing(run: Folde
         assert is_owned(run)
         assert run.read(".lock") == before
     assert not is_owned(run)
+
+
+def test_two_runs_with_one_output_are_refused_and_the_first_keeps_both(run: Folder) -> None:
+    with own(run / "a", run / "out"):
+        with pytest.raises(ConfigError, match=r"another run works in .*/out"), own(run / "b", run / "out"):
+            pass
+        assert not is_owned(run / "b")
+        assert is_owned(run / "out")
+    with own(run / "out", run / "out"):
+        pass
 
 
 def test_two_folders_have_two_owners(tmp_path: Path) -> None:
@@ -176,12 +186,16 @@ def test_an_owner_that_slept_and_lost_the_folder_is_told_and_leaves_the_other_al
     store: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.001)
-    with pytest.raises(StoppedError, match="another run works in"), own(store) as refuse_lost:
+
+    def work(refuse_lost: Callable[[], None]) -> None:
         refuse_lost()
         signed(store, age=0, who="process 5 on elsewhere")
         for _ in range(20_000):
             threading.Event().wait(0.001)
             refuse_lost()
+
+    with pytest.raises(StoppedError, match="another run works in"), own(store) as refuse_lost:
+        work(refuse_lost)
     assert json.loads(store.read(".lock"))["who"] == "process 5 on elsewhere"
 
 
