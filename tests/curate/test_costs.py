@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from curate.costs import machine_in_words, read_costs
 from curate.report.times import times_section
+from pipelines.engine import Engine, EngineConfig
 from pipelines.machine import describe_machine
 from pipelines.storage import Folder
 from tests.curate.conftest import Reported
@@ -74,3 +77,18 @@ def test_a_run_says_where_it_ran_and_its_manifest_does_not(reported: Reported) -
     assert machine_in_words(describe_machine()).split(";")[0] in reported.page
     manifest = (reported.home / "curated/MANIFEST.json").read_text()
     assert describe_machine()["cpu"] not in manifest
+
+
+@pytest.mark.slow
+def test_machines_of_workers_elsewhere_are_named() -> None:
+    from distributed import LocalCluster
+
+    events: list[dict[str, Any]] = []
+    options = {"dashboard_address": None, "protocol": "tcp://", "host": "127.0.0.1", "processes": False}
+    with (
+        LocalCluster(n_workers=2, **options) as cluster,
+        Engine(EngineConfig(scheduler=cluster.scheduler_address), emit=events.append) as engine,
+    ):
+        assert list(engine.map(abs, [-1])) == [1]
+    (event,) = events
+    assert event["machines"] == [describe_machine()]
