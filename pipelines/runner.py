@@ -62,7 +62,7 @@ class Runner:
         wanted = {shard.name: self._made_from(stage, shard, decides[shard.name]) for shard in self.shards}
         done = {name: stamp for name, stamp in there.items() if stamp.fingerprint == wanted[name]}
         missing = [
-            (shard, wanted[shard.name], dict(zip(stage.reads, self._inputs(stage, shard), strict=True)))
+            (shard, wanted[shard.name], self._digests(stage, shard))
             for shard in self.shards
             if shard.name not in done
         ]
@@ -93,8 +93,12 @@ class Runner:
             found |= dict.fromkeys((name for name, _ in own), so_far)
         return found
 
+    def _digests(self, stage: Stage, shard: Shard) -> dict[str, str]:
+        """Return what a stage reads of a shard: the digests of its columns, by the stage that made them."""
+        return {name: self.stamps[name][shard.name].digest for name in stage.reads}
+
     def _inputs(self, stage: Stage, shard: Shard) -> list[str]:
-        return [self.stamps[name][shard.name].digest for name in stage.reads]
+        return list(self._digests(stage, shard).values())
 
     def _made_from(self, stage: Stage, shard: Shard, summary: Any) -> str:
         inputs = [*self._inputs(stage, shard), *stage.files(shard)]
@@ -116,7 +120,8 @@ class Runner:
         self.emit({"event": "summary", "stage": stage.name})
         workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
         survivors = {name: int(self.totals(name)["kept"]) for name in stage.reads}
-        pool = Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map, later)
+        digests = {shard.name: self._digests(stage, shard) for shard in self.shards}
+        pool = Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map, later, digests)
         summary = stage.summarize(pool)
         self.run.write(path, json.dumps({"made_from": made_from, "summary": summary}, indent=1).encode())
         self._clear(stage.name, but=workspace)

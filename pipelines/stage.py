@@ -73,7 +73,8 @@ class Pool:
 
     `run_tasks` runs a function on many items on the workers; `workspace` is a folder for what is too large to
     return; `n_survivors` is how many samples come through the stages that the summarising one reads;
-    `later` are the generations of shards that came after what is held was fitted, by name.
+    `later` are the generations of shards that came after what is held was fitted, by name; `digests` says of
+    each shard what its columns must hold, see `ShardColumns`.
     """
 
     shards: tuple[Shard, ...]
@@ -82,6 +83,7 @@ class Pool:
     n_survivors: Mapping[str, int]
     run_tasks: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
     later: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -90,7 +92,10 @@ class Pool:
 
     def map_shards(self, function: Callable[[ShardColumns], Any]) -> Iterator[Any]:
         """Yield a function of every shard's columns, in any order."""
-        return self.run_tasks(function, (ShardColumns(shard, self.run) for shard in self.shards))
+        digests = self.digests
+        return self.run_tasks(
+            function, (ShardColumns(s, self.run, digests.get(s.name, {})) for s in self.shards)
+        )
 
 
 class Stage(ABC):
