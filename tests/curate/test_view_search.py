@@ -175,7 +175,7 @@ def test_a_sample_is_told_stage_by_stage(search: Search, truth: pd.DataFrame) ->
     assert aside.reason.replace("_", " ") in only.outcome
 
 
-def test_pictures_come_from_an_object_store_by_their_ranges(reported: Reported, tmp_path: Path) -> None:
+def test_a_run_on_an_object_store_is_shown_from_there(reported: Reported, tmp_path: Path) -> None:
     import fsspec
 
     store = fsspec.filesystem("memory")
@@ -183,12 +183,15 @@ def test_pictures_come_from_an_object_store_by_their_ranges(reported: Reported, 
     shutil.copytree(reported.home / "run", tmp_path / "run")
     file = tmp_path / "run" / "run.yaml"
     file.write_text(file.read_text().replace(str(reported.home / "pool"), "memory://viewed/pool"))
-    far = look(str(tmp_path / "run"))
-    near = look(str(reported.home / "run"))
+    store.put(str(tmp_path / "run"), "/viewed/run", recursive=True)
+    far, near = look("memory://viewed/run"), look(str(reported.home / "run"))
     assert far.run.shards[0].url.startswith("memory://")
+    for query in (Query(fate="kept", sort="-clip"), Query(text="number 7"), Query(group="0" * 32)):
+        assert Search(far).find(query) == Search(near).find(query)
     assert picture(far, Place(1, 0), 64, 60) == picture(near, Place(1, 0), 64, 60) is not None
-    store.rm("/viewed", recursive=True)
+    store.rm("/viewed/pool", recursive=True)
     assert picture(far, Place(1, 0), 64, 60) is None
+    store.rm("/viewed", recursive=True)
 
 
 WRONG = [
