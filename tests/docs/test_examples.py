@@ -33,6 +33,7 @@ NOT_RUN = {
     ".venv/bin/pre-commit": "changes a checkout: test_hooks.py looks the hooks over",
     "dask": "several machines: test_clusters.py starts its own on this one",
     "curate run scheduler.yaml": "the same",
+    "curate doctor": "it loads torch in processes of its own: test_doctor.py runs it",
     "curate view": "it serves until it is stopped: test_view_server.py starts it and opens the page's URLs",
     "curate schedule serve": "it never ends: test_schedule.py has its steps, tests/soak an hour of it",
     "pip": "what is installed is here",

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from curate import run
 from tests.docs.blocks import ROOT
-from tests.making import sample, write_encoder, write_shard
+from tests.making import picture, sample, write_encoder, write_shard
 from tests.pools import write_config, write_raw_pool
 from tests.scaling_laws.simulated import simulate
 from tests.tables import write_datacomp
@@ -88,8 +88,22 @@ def write_world(home: Path) -> None:
     columns = {name: np.linspace(0, 1, len(uids), dtype=np.float32) for name in ("aesthetic", "nsfw")}
     pq.write_table(pa.table({"uid": uids, **columns}), home / "scores/all.parquet")
     shutil.copy(ROOT / "examples/plugins/calm.py", home)
+    write_images(home)
     run(home / "curate.yaml", overrides=["stages.keep.top=0.5"])
     run(home / "curate.yaml")
+
+
+def write_images(home: Path) -> None:
+    """Write pictures in folders with captions beside them, and a table of their paths."""
+    rows = ["path,caption"]
+    for seed in range(12):
+        image = home / f"holiday/day{seed % 3}/{seed}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(picture(seed))
+        caption = f"a picture with the number {seed} on it"
+        image.with_suffix(".txt").write_text(caption)
+        rows.append(f"{image.relative_to(home)},{caption}")
+    (home / "pictures.csv").write_text("\n".join(rows))
 
 
 def register_models(folder: Path) -> None:
