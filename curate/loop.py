@@ -173,16 +173,10 @@ def autopilot(
         A YAML file with any keys of a proxy plan but `buckets`, `output` and `budgets`.
     n_buckets
         Into how many buckets of one size the pool is cut.
-    overrides
-        Changes of the configuration, `a.b=c`.
-    allow
-        Calls of evaluations that may be made.
-    allow_class
-        Dask cluster classes that `engine.cluster` may name.
-    allow_plugin
-        Files that `plugins` may name.
-    emit
-        Called with every event.
+    overrides, emit
+        Changes of the configuration, `a.b=c`, and who is told of every event.
+    allow, allow_class, allow_plugin
+        Code of the user's that may run: calls of evaluations, Dask cluster classes, files of plugins.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from filters.base import Filter
+from filters.base import Filter, Rule
 from pipelines.columns import OUTCOME
 from pipelines.errors import ConfigError
 from pipelines.plugins.code import Code, code_of_entry_point, code_of_file, describe, refused
@@ -152,7 +152,7 @@ class Plugins:
             if path in allowed:
                 code = code_of_file(path, Path(path).name)
                 offers += offers_of(code)
-            elif not each.stages:
+            elif each.sha256 is None:  # not of a run folder
                 raise ConfigError(refused(code))
             described |= {number: (code, facts) for number, facts in each.stages.items()}
             files.append(code)
@@ -229,8 +229,12 @@ def offers_of(code: Code) -> list[Offer]:
                 f"plugins: {code.name}: {each.__name__}.kind is {kind!r}, and should be a name of small "
                 f"letters, digits and _, none of {', '.join(_STAGES)}"
             )
-        if issubclass(each, Scorer) and not getattr(each, "needs", None):
-            raise ConfigError(f"plugins: {code.name}: {each.__name__} needs nothing: say what, in `needs`")
+        needs = getattr(each, "needs", None)
+        if issubclass(each, Rule | Scorer) and (not needs or not isinstance(needs, tuple | list)):
+            raise ConfigError(
+                f"plugins: {code.name}: {each.__name__}.needs is {needs!r}, and should name what it sees, "
+                'such as ("caption",)'
+            )
     if not found:
         raise ConfigError(
             f"plugins: {code.name} has no plugin: a class whose base is filters.Rule, filters.Filter, "

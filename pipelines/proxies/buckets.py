@@ -132,20 +132,16 @@ def cut_buckets(
     ----------
     config
         A run that makes the score.
-    by
-        The score.
-    cuts
-        Shares between 0 and 1 at which to cut, counted from the best.
+    by, cuts
+        The score, and the shares between 0 and 1 at which to cut, counted from the best.
     output
         A folder for the subset files and `buckets.json`.
     base
         Where the configuration's relative paths start.
     record
         The configuration as JSON values with absolute paths, to be kept with the buckets.
-    emit
-        Called with every event.
-    allow_class
-        Dask cluster classes that `engine.cluster` may name.
+    emit, allow_class
+        Called with every event, and Dask cluster classes that `engine.cluster` may name.
 
     Raises
     ------
@@ -154,14 +150,13 @@ def cut_buckets(
     """
     edges = _checked([0.0, *cuts, 1.0])
     if config.pool.shards is None:
-        raise ConfigError(
-            "buckets: proxies train on images, so the pool should be shards, not metadata alone"
-        )
+        raise ConfigError("buckets: proxies train on images, so the pool should be shards, not metadata")
     shards, stages = expand(config.pool.shards, base), plan(config, base)
     require_code(stages.stages)
     stages.require_scores([by], "buckets")
     run, target = Folder(resolve(config.run, base)), Folder(output)
-    with own(run), Engine(config.engine, ["pipelines.plan"], emit, allow_class=allow_class) as engine:
+    engine = Engine(config.engine, ["pipelines.plan"], emit, allow_class=allow_class, shared=run)
+    with own(run), engine:
         runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
         runner.go(stages.stages)
         pool = Pool(tuple(shards), run, run / "state/buckets", {}, engine.map)

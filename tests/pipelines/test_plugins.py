@@ -108,6 +108,11 @@ class Odd(Rule):
 
 def test_a_run_can_be_looked_at_where_its_code_may_not_run(pool: Path, tmp_path: Path) -> None:
     path = plugin(tmp_path, RULE + SCORER)
+    unused = plugin(tmp_path, RULE.replace('"odd"', '"even"'), "unused.py")
+    content = using(pool, tmp_path, path, {"odd": {"above": 1}}, {"score": "words"})
+    content["plugins"].append(str(unused))
+    assert run(content, allow_plugin=[str(path), str(unused)]).kept == 6
+    assert status(str(tmp_path / "run")).stages[1].name == "odd"
     result = curated(pool, tmp_path, path, {"odd": {"above": 1}}, {"score": "words"})
     assert (result.kept, dict(result.dropped)) == (6, {"odd.even": 6})
     path.unlink()
@@ -275,7 +280,8 @@ def test_workers_get_the_code(pool: Path, tmp_path: Path) -> None:
         (RULE.replace('"odd"', '"ingest"'), r"Odd\.kind is 'ingest'"),
         (RULE.replace('"odd"', '"keep"'), r"mine\.py: curate has a 'keep' of its own"),
         (SCORER.replace('"words"', '"clip"'), r"mine\.py: curate has a 'clip' of its own"),
-        (SCORER.replace('("caption", "width")', "()"), r"Words needs nothing"),
+        (SCORER.replace('("caption", "width")', "()"), r"Words\.needs is \(\), and should name what it sees"),
+        (RULE.replace('("width",)', '("width")'), r"Odd\.needs is 'width', and should name what it sees"),
         (RULE + RULE.replace("class Odd", "class Even"), r"two filters are called 'odd', in mine\.py"),
     ],
 )
