@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+
+import pyarrow as pa
 
 from curate.view.search import Search
 from curate.view.standing import look
+from pipelines.errors import ConfigError
 
 _AGAIN_SECONDS = 3.0
 _SHARE = 0.05  # of the time may go into looking whether there is more
@@ -27,14 +31,18 @@ class Viewer:
         with self._lock:
             started = time.monotonic()
             if started >= self._next_look and self._may_have_changed():
-                standing = look(self._run)
-                if standing.is_same_as(self._search.standing):
-                    self._search.standing = standing
-                else:
-                    self._search = Search(standing)
+                with suppress(ConfigError, OSError, pa.ArrowException):  # else what was there stays
+                    self._look_again()
                 ended = time.monotonic()
                 self._next_look = ended + max(_AGAIN_SECONDS, (ended - started) / _SHARE)
             return self._search
+
+    def _look_again(self) -> None:
+        standing = look(self._run)
+        if standing.is_same_as(self._search.standing):
+            self._search.standing = standing
+        else:
+            self._search = Search(standing)
 
     def _may_have_changed(self) -> bool:
         standing = self._search.standing
