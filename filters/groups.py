@@ -18,3 +18,37 @@ def join(group: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64
     np.minimum.at(first, label, np.arange(n))
     joined: NDArray[np.int64] = first[label][group]
     return joined
+
+
+def with_earlier(
+    survivor: NDArray[np.int64],
+    group: NDArray[np.int64],
+    earlier: NDArray[np.int64],
+    generation: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Return who survives of each sample's group, where groups may be like samples of earlier generations.
+
+    All of such a group goes, as copies of what the earlier sample is a copy of, or of that itself: what an
+    earlier generation kept stays. That is what chains across generations come to, one generation at a time.
+
+    Parameters
+    ----------
+    survivor
+        The survivor of each sample's own group, shape (n,).
+    group
+        Groups as of `join`, each within one generation, shape (n,).
+    earlier
+        The first sample of an earlier generation that each is like; n where there is none. Shape (n,).
+    generation
+        Shape (n,).
+    """
+    n = len(group)
+    first = np.full(n, n)
+    np.minimum.at(first, group, earlier)
+    found = first[group]
+    survivor = survivor.copy()
+    copies = np.flatnonzero(found < n)
+    for number in np.unique(generation[copies]):
+        own = copies[generation[copies] == number]
+        survivor[own] = survivor[found[own]]
+    return survivor

@@ -37,6 +37,7 @@ def alike(
     *,
     radius: int,
     similarity: float,
+    generation: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
     """Return pairs that hold all groups of like pictures together, int64 of shape (n_pairs, 2).
 
@@ -52,17 +53,48 @@ def alike(
         Largest number of bits in which two hashes differ.
     similarity
         Least cosine of their waves.
+    generation
+        Shape (n,), where only pictures of one generation make groups.
     """
     group = np.arange(len(hashes))
     for a, b in _candidates(hashes, parts):
         near = np.bitwise_count(hashes[a] ^ hashes[b]) <= radius
         near &= group[a] != group[b]  # already known
+        if generation is not None:
+            near &= generation[a] == generation[b]
         a, b = a[near], b[near]
         same = _cosine(waves[a], waves[b]) >= similarity
         if same.any():
             group = join(group, np.stack([a[same], b[same]], 1))
     members = np.flatnonzero(group != np.arange(len(group)))
     return np.stack([group[members], members], 1)
+
+
+def like_earlier(
+    hashes: NDArray[np.uint64],
+    waves: NDArray[np.int8],
+    parts: list[tuple[int, int]],
+    *,
+    radius: int,
+    similarity: float,
+    generation: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Return, for each picture that is like one of an earlier generation, itself and the first such.
+
+    Parameters are those of `alike`. The result is int64 of shape (n_found, 2), without one that is no better
+    than another: several processes' results are brought together by the lowest of each picture.
+    """
+    first = np.full(len(hashes), len(hashes))
+    for a, b in _candidates(hashes, parts):
+        later = generation[a] > generation[b]
+        a, b = np.where(later, a, b), np.where(later, b, a)
+        near = np.bitwise_count(hashes[a] ^ hashes[b]) <= radius
+        near &= (generation[a] != generation[b]) & (b < first[a])
+        a, b = a[near], b[near]
+        same = _cosine(waves[a], waves[b]) >= similarity
+        np.minimum.at(first, a[same], b[same])
+    found = np.flatnonzero(first < len(hashes))
+    return np.stack([found, first[found]], 1)
 
 
 def _candidates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from filters.duplicates import Perceptual
-from filters.groups import join
-from filters.perceptual import alike, search_parts
+from filters.groups import join, with_earlier
+from filters.perceptual import alike, like_earlier, search_parts
 from pipelines.columns import digest
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
@@ -32,8 +32,11 @@ _LARGE = 50  # members of a group, above which a person should have a look
 class PerceptualStage(Stage):
     """Drops all but the first, by uid, of each group of pictures that look alike.
 
-    Groups are chains of like pictures, across all shards. The search holds 80 bytes per sample.
+    Groups are chains of like pictures, across all shards. The search holds 80 bytes per sample. Where fits
+    are held, groups are of one generation, and all of a group goes that is like a picture of an earlier one.
     """
+
+    anew: ClassVar[bool] = True
 
     stage_name: str
     config: Perceptual
@@ -58,23 +61,19 @@ class PerceptualStage(Stage):
         """Return the parameters."""
         return self.config.model_dump()
 
-    def cannot_hold(self) -> str:
-        """Return why: groups are chains."""
-        return "a new picture may link two groups that were apart"
-
     def summarize(self, pool: Pool) -> Any:
         """Find the groups and write who is a copy of whom; return where that lies, and a hash of it."""
         names = [f"{shard.name}.parquet" for shard in pool.shards]
-        sizes = dict(pool.map_shards(partial(self._gather, out=pool.workspace)))
+        sizes = dict(pool.map_shards(partial(self._gather, later=pool.later, out=pool.workspace)))
         parts = search_parts(self.config.radius)
         tasks = [parts[n : n + _PARTS_PER_TASK] for n in range(0, len(parts), _PARTS_PER_TASK)]
         n = sum(sizes.values())
-        group = np.arange(n)
-        for pairs in pool.run_tasks(
-            partial(self._search, names=names, out=pool.workspace), tasks if n else []
-        ):
+        group, earlier = np.arange(n), np.full(n, n)
+        search = partial(self._search, names=names, held=bool(pool.later), out=pool.workspace)
+        for pairs, like in pool.run_tasks(search, tasks if n else []):
             group = join(group, pairs)
-        matches = self._matches(group, names, pool.workspace)
+            np.minimum.at(earlier, like[:, 0], like[:, 1])
+        matches = self._matches(group, earlier, names, pool.workspace)
         with pool.workspace.create(_MATCHES) as stream:
             pq.write_table(matches, stream, row_group_size=10_000)
         for name in names:
@@ -93,34 +92,50 @@ class PerceptualStage(Stage):
             "look at it, and raise similarity, to 0.99 say"
         )
 
-    def _gather(self, columns: ShardColumns, *, out: Folder) -> tuple[str, int]:
+    def _gather(self, columns: ShardColumns, *, later: Mapping[str, int], out: Folder) -> tuple[str, int]:
         """Write what a shard's pictures look like, where there is something to see."""
         table = columns.survivors(self.gate, dict.fromkeys(["looks_hash", "looks", "uid"], "ingest"))
         table = table.filter(pc.is_valid(table["looks_hash"]))
         table = table.append_column("shard", pa.repeat(columns.shard.name, len(table)))
+        generation = np.full(len(table), later.get(columns.shard.name, 0), np.int32)
+        table = table.append_column("generation", pa.array(generation))
         with out.create(f"{columns.shard.name}.parquet") as stream:
             pq.write_table(table, stream)
         return columns.shard.name, len(table)
 
-    def _search(self, parts: list[tuple[int, int]], *, names: list[str], out: Folder) -> NDArray[np.int64]:
-        table = _read(out, names, ["looks_hash", "looks"])
+    def _search(
+        self, parts: list[tuple[int, int]], *, names: list[str], held: bool, out: Folder
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pairs that hold groups together, and which pictures are like earlier ones."""
+        table = _read(out, names, ["looks_hash", "looks", "generation"])
         hashes = table["looks_hash"].to_numpy()
         waves = _waves(table["looks"])
-        return alike(hashes, waves, parts, radius=self.config.radius, similarity=self.config.similarity)
+        limits = {"radius": self.config.radius, "similarity": self.config.similarity}
+        if not held:
+            return alike(hashes, waves, parts, **limits), np.zeros((0, 2), np.int64)
+        generation = table["generation"].to_numpy()
+        pairs = alike(hashes, waves, parts, **limits, generation=generation)
+        return pairs, like_earlier(hashes, waves, parts, **limits, generation=generation)
 
-    def _matches(self, group: NDArray[np.int64], names: list[str], out: Folder) -> pa.Table:
+    def _matches(
+        self, group: NDArray[np.int64], earlier: NDArray[np.int64], names: list[str], out: Folder
+    ) -> pa.Table:
         """Return shard, row and `duplicate_of` of every copy, by shard and row."""
         sizes = np.bincount(group, minlength=len(group))
         members = np.flatnonzero(sizes[group] > 1) if len(group) else np.zeros(0, np.int64)
-        table = _read(out, names, ["shard", "row", "uid"]).take(pa.array(members))
-        table = table.append_column("group", pa.array(group[members]))
+        whole = _read(out, names, ["shard", "row", "uid", "generation"])
+        table = whole.take(pa.array(members)).append_column("group", pa.array(group[members]))
+        table = table.append_column("position", pa.array(members))
         ordered = table.sort_by([(name, "ascending") for name in ("group", "uid", "shard", "row")])
+        position = ordered["position"].to_numpy()
         _, first, place = np.unique(ordered["group"].to_numpy(), return_index=True, return_inverse=True)
-        survivor = ordered["uid"].take(pa.array(first)).take(pa.array(place))
-        copies = np.ones(len(ordered), bool)
-        copies[first] = False
-        found = ordered.select(["shard", "row"]).append_column("duplicate_of", survivor)
-        return found.filter(pa.array(copies)).sort_by([("shard", "ascending"), ("row", "ascending")])
+        survivor = np.arange(len(group))
+        survivor[position] = position[first][place]
+        survivor = with_earlier(survivor, group, earlier, whole["generation"].to_numpy())
+        copies = np.flatnonzero(survivor != np.arange(len(group)))
+        found = whole.select(["shard", "row"]).take(pa.array(copies))
+        found = found.append_column("duplicate_of", whole["uid"].take(pa.array(survivor[copies])))
+        return found.sort_by([("shard", "ascending"), ("row", "ascending")])
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""

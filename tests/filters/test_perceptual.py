@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import perceptual
-from filters.groups import join
-from filters.perceptual import alike, search_parts
+from filters.groups import join, with_earlier
+from filters.perceptual import alike, like_earlier, search_parts
 
 
 def hashes(n: int, seed: int, flips: int) -> np.ndarray:
@@ -49,6 +49,32 @@ def test_shared_out_it_finds_the_same_groups(n: int, radius: int, shares: int, s
     some = [alike(found, waves, parts[k::shares], radius=radius, similarity=0) for k in range(shares)]
     shared = reduce(join, reversed(some), np.arange(n))
     np.testing.assert_array_equal(whole, shared)
+
+
+@given(st.integers(0, 60), st.integers(0, 9), st.integers(1, 4), st.integers(0, 30))
+def test_generations_come_to_what_each_would_have_decided_at_its_time(
+    n: int, radius: int, n_generations: int, seed: int
+) -> None:
+    found, waves = hashes(n, seed, 4), np.ones((n, 2), np.int8)
+    generation = np.random.default_rng(seed).integers(0, n_generations, n).astype(np.int32)
+    parts = search_parts(radius)
+    limits = {"radius": radius, "similarity": 0.0}
+    group = join(np.arange(n), alike(found, waves, parts, **limits, generation=generation))
+    earlier = np.full(n, n)
+    for k in range(3):  # shared out
+        like = like_earlier(found, waves, parts[k::3], **limits, generation=generation)
+        np.minimum.at(earlier, like[:, 0], like[:, 1])
+    survivor = with_earlier(group, group, earlier, generation)  # a group is named after its first member
+    kept = np.zeros(n, bool)
+    for number in range(n_generations):  # all that is there, in chains; what was decided stays
+        there = np.flatnonzero(generation <= number)
+        chains = there[by_hand(found[there], waves[there].astype(float), radius, 0)]
+        for chain in np.unique(chains):
+            members = there[chains == chain]
+            new = members[generation[members] == number]
+            kept[new[:1]] |= len(new) == len(members)
+    np.testing.assert_array_equal(survivor == np.arange(n), kept)
+    assert kept[survivor].all()
 
 
 def test_all_of_one_hash_stay_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:

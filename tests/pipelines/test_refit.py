@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from curate import run
 from pipelines.errors import ConfigError
@@ -127,6 +129,27 @@ def test_a_new_copy_goes_and_the_old_one_stays_until_the_next_fit(tmp_path: Path
     assert {uid for uid, why in world.decided().items() if why == "kept."} == {"1", "b", "2"}
 
 
+def test_new_pictures_that_look_like_old_ones_go(tmp_path: Path) -> None:
+    def smaller(seed: int) -> bytes:
+        sink = io.BytesIO()
+        Image.open(io.BytesIO(picture(seed, side=96))).resize((80, 76)).save(sink, "JPEG", quality=70)
+        return sink.getvalue()
+
+    world = World(tmp_path, stages=[{"duplicates": {"perceptual": {"radius": 12}}}])
+    world.add(0, [10, 11])
+    world.run()
+    old = world.decided()
+    samples = [(f"{seed:09d}", sample(seed) | {"jpg": smaller(of)}) for seed, of in ((1, 10), (2, 5), (3, 5))]
+    write_shard(world.pool / "00001.tar", samples)
+    world.run()
+    found = world.decided()
+    assert {uid: found[uid] for uid in old} == old
+    assert [found[uid] for uid in "123"] == ["duplicates.looks_alike", "kept.", "duplicates.looks_alike"]
+    world.run(refit="always")
+    assert world.decided()["1"] == "kept."
+    assert world.decided()["a"] == "duplicates.looks_alike"
+
+
 def test_when_what_others_were_copies_of_vanishes_the_next_one_comes_back(tmp_path: Path) -> None:
     world = World(tmp_path, stages=[{"duplicates": {"exact": True}}])
     world.add(0, [10, 11])
@@ -236,13 +259,14 @@ def test_clusters_quotas_and_similarities_hold(tmp_path: Path) -> None:
         ("sometimes", BEST, "refit: should be always, never"),
         ({"when_grown_by": -1}, BEST, "refit: should be always, never"),
         ({"when_grown_by": "a lot"}, BEST, "refit: should be always, never"),
-        ("never", [{"duplicates": {"perceptual": {}}}], "may link two groups.*use refit: always"),
+        ("never", [{"score": "s_clip_loss"}], "from everywhere in the pool; use refit: always"),
+        (GROWN, [{"duplicates": {"semantic": {"rule": "component"}}}], "may link two components"),
     ],
 )
 def test_what_can_not_be_held_is_said_before_any_work(
     tmp_path: Path, refit: Any, stages: Any, said: str
 ) -> None:
-    world = World(tmp_path, refit, stages)
+    world = World(tmp_path, refit, stages, encoder={"model": "ViT-B-32", "pretrained": "openai"})
     world.add(0, [1])
     with pytest.raises(ConfigError, match=said):
         world.run()
