@@ -110,7 +110,7 @@ class PerceptualStage(Stage):
         table = _read(out, names, ["looks_hash", "looks", "generation"])
         hashes = table["looks_hash"].to_numpy()
         waves = _waves(table["looks"])
-        limits = {"radius": self.config.radius, "similarity": self.config.similarity}
+        limits: dict[str, Any] = {"radius": self.config.radius, "similarity": self.config.similarity}
         if not held:
             return alike(hashes, waves, parts, **limits), np.zeros((0, 2), np.int64)
         generation = table["generation"].to_numpy()
