@@ -28,7 +28,7 @@ from pipelines.pool.tables import pool_shards
 from pipelines.refit import fits_of, note_fits
 from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
-from pipelines.stages.embed import Embed
+from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.file_scores import FileScoresStage
 from pipelines.stages.plugin import require_code
 from pipelines.storage import Folder, resolve, stop_when_files_fail
@@ -247,7 +247,11 @@ def _what_decides(config: RunConfig, runner: Runner, plan: Plan) -> dict[str, An
             "output": {"shards", "subset", "versions"},
         },
     )
-    for encoder in [content["encoder"] or {}, *content["encoders"].values()]:
+    used = [stage.spec for stage in plan.stages if isinstance(stage, Embed)]
+    specs = {**config.encoders, "": config.encoder}
+    for name, encoder in {**content["encoders"], "": content["encoder"] or {}}.items():
+        if (spec := specs[name]) in used:
+            encoder |= encoder_identity(spec)  # what is in a model's files, not where they lie
         for place in ("decoders", "device"):
             encoder.pop(place, None)
     if content["refit"] == "always":

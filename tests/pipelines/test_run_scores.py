@@ -14,7 +14,7 @@ import pytest
 from curate import run
 from pipelines.errors import ConfigError
 from tests.making import write_encoder, write_pool
-from tests.pools import config, result_bytes, write_raw_pool
+from tests.pools import config, manifest, result_bytes, write_raw_pool
 
 SCORED = [{"score": "clip"}, {"keep": {"by": "clip", "top": 0.5}}]
 
@@ -51,6 +51,19 @@ def test_the_score_is_the_product_of_stored_unit_vectors(tmp_path: Path, model: 
     image, text = np.stack(vectors.image).astype(float), np.stack(vectors.text).astype(float)
     assert np.allclose(np.linalg.norm(image, axis=1), 1, atol=2e-3)
     assert np.allclose((image * text).sum(1), scores["clip"], atol=1e-5)
+
+
+def test_a_model_counts_by_what_is_in_its_files_and_not_by_its_place(tmp_path: Path) -> None:
+    for home in (tmp_path / "a", tmp_path / "b"):
+        pool = write_pool(home / "pool", n_shards=1)
+        run(
+            scored(
+                pool, home, write_encoder(home / "encoder"), encoders={"unused": {"model": "local-dir:gone"}}
+            )
+        )
+    assert manifest(tmp_path / "a") == manifest(tmp_path / "b")
+    run(scored(pool, home, write_encoder(home / "encoder", seed=1)))
+    assert manifest(home)["config"]["encoder"] != manifest(tmp_path / "a")["config"]["encoder"]
 
 
 def test_the_vectors_say_what_made_them(tmp_path: Path, model: str) -> None:
