@@ -53,11 +53,7 @@ class SampleReader:
         """Return a sample; `PackingProblem` when it can't be packed, whatever is wrong."""
         if row.problem:
             raise row.problem
-        image = (
-            row.image
-            if row.path is None
-            else self._file(row.path, self.limits.member_bytes, "image_too_large")
-        )
+        image = row.image if row.path is None else self._image(row.path)
         if image is None:
             raise PackingProblem("no_image", "the row names no image")
         try:
@@ -67,14 +63,15 @@ class SampleReader:
         metadata = row.metadata if row.path is None or row.caption is not None else self._beside(row.path)
         caption = self._caption(row, metadata)
         size = {"width": header.width, "height": header.height}
+        digest = hashlib.sha256(image).hexdigest()
         facts = {
             **metadata,
-            "uid": uid_of("", row.place, metadata),
+            "uid": uid_of(digest, row.place, metadata),  # two packed folders may be made one pool
             "caption": caption,
             "status": "success",
             **{f"original_{name}": metadata.get(f"original_{name}", pixels) for name, pixels in size.items()},
             **size,
-            "sha256": hashlib.sha256(image).hexdigest(),
+            "sha256": digest,
             "source": row.spelled,
         }
         return Sample(image, _SUFFIX[header.format], caption, facts)
@@ -86,6 +83,9 @@ class SampleReader:
         stem = posixpath.splitext(row.path)[0]
         sides = () if row.caption is not None else (*CAPTION_SUFFIXES, METADATA_SUFFIX)
         return [posixpath.join(self.root, path) for path in (row.path, *(f"{stem}.{side}" for side in sides))]
+
+    def _image(self, path: str) -> bytes:
+        return self._file(path, self.limits.member_bytes, "image_too_large")
 
     def _caption(self, row: Row, metadata: dict[str, Any]) -> str:
         if row.caption is not None or row.path is None:

@@ -119,6 +119,15 @@ def test_what_is_beside_an_image_goes_along(tmp_path: Path) -> None:
     assert (known["width"], known["original_width"]) == (48, 48)
 
 
+def test_images_of_one_name_in_two_folders_have_two_uids(tmp_path: Path) -> None:
+    for seed in range(2):
+        image = tmp_path / f"{seed}/1.jpg"
+        image.parent.mkdir()
+        image.write_bytes(picture(seed))
+        make(image.parent, tmp_path / f"out{seed}", captions="name")
+    assert facts(tmp_path / "out0")[0]["uid"] != facts(tmp_path / "out1")[0]["uid"]
+
+
 def test_a_run_reads_what_was_packed(tmp_path: Path) -> None:
     make(write_images(tmp_path / "images"), tmp_path / "out")
     with (tmp_path / "out/00000.tar").open("rb") as stream:
