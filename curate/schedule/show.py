@@ -23,7 +23,7 @@ _TROUBLE = ("failed", "died", "stopped")
 
 def described(entry: Entry, now: datetime) -> dict[str, Any]:
     """Return an entry as JSON values, with when it is due next and what became of its last tick."""
-    ticks = records.read(Folder(entry.run), _NEWEST)
+    ticks, trouble_there = _read(entry)
     worked = [tick for tick in ticks if tick.outcome != "skipped"]
     trouble = [tick for tick in ticks[len(ticks) - since_done(ticks) :] if tick.outcome in _TROUBLE]
     return {
@@ -31,7 +31,16 @@ def described(entry: Entry, now: datetime) -> dict[str, Any]:
         "next": next_after(entry.cron, entry.timezone, now).isoformat(),
         "last": asdict(worked[-1]) if worked else None,
         "failed": len(trouble),
+        "out_of_reach": trouble_there,
     }
+
+
+def _read(entry: Entry) -> tuple[list[Tick], str | None]:
+    """Return an entry's newest ticks, or why its run folder can't be read."""
+    try:
+        return records.read(Folder(entry.run), _NEWEST), None
+    except Exception as error:  # a store's own kinds; the other entries are shown all the same
+        return [], f"{type(error).__name__}: {error}"
 
 
 def since_done(ticks: Sequence[Tick]) -> int:
@@ -51,7 +60,7 @@ def print_entries(
     for name in ("schedule", "cron", "zone", "next", "last tick that had work"):
         table.add_column(name)
     for entry in entries:
-        last = said(entry["last"]) if entry["last"] else "none yet"
+        last = said(entry["last"]) if entry["last"] else entry["out_of_reach"] or "none yet"
         due = datetime.fromisoformat(entry["next"])
         row = (entry["name"], entry["cron"], entry["timezone"], f"{due:%Y-%m-%d %H:%M}", last)
         table.add_row(*map(Text, row))

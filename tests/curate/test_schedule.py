@@ -13,6 +13,7 @@ from curate.schedule import records
 from curate.schedule.entry import Entry, Store
 from curate.schedule.records import Tick, stamp
 from curate.schedule.serve import Server
+from curate.schedule.show import described
 from curate.schedule.times import check, last_before, next_after
 from pipelines.errors import ConfigError
 from pipelines.storage import Folder
@@ -277,3 +278,10 @@ def test_records_tell_who_died_and_only_the_newest_are_kept(tmp_path: Path) -> N
     assert len((run / records.FOLDER).files()) == 200
     (tmp_path / "ticks/9999.json").write_text("{}")
     assert len(records.read(run)) == 100
+
+
+def test_a_run_folder_out_of_reach_hides_no_other_schedule(tmp_path: Path) -> None:
+    there = described(entry(tmp_path), START)
+    assert (there["last"], there["out_of_reach"], there["next"]) == (None, None, "2026-03-01T13:00:00+00:00")
+    lost = described(entry(tmp_path, run="nowhere://bucket/run"), START)
+    assert "nowhere" in lost["out_of_reach"]

@@ -305,7 +305,10 @@ def outside(words: list[str], report: Path | None) -> int:
         spaces = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
         inside = [sys.executable, "-m", "tests.soak.soak", "--inside", home, *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        code = subprocess.run(["unshare", *spaces, *inside], env=environment, check=False).returncode
+        root = Path(__file__).parents[2]
+        code = subprocess.run(
+            ["unshare", *spaces, *inside], env=environment, cwd=root, check=False
+        ).returncode
         found = Path(home) / "report.json"
         if not found.exists():
             log = Path(home) / "serve.log"
