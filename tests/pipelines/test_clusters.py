@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import dask
 import distributed  # noqa: F401 - its settings are there from then on
@@ -145,10 +146,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dask", *arguments]
+def start(folder: Path, *arguments: str, where: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command,
+        [*where, sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
         env=environment(folder),
         stderr=subprocess.PIPE,
         text=True,
@@ -175,41 +175,95 @@ def print_rest(stream: IO[str]) -> None:
         print(line, end="")
 
 
-@pytest.fixture(scope="module")
-def cluster(certificates: Path) -> Iterator[str]:
-    """A scheduler and two workers over TLS, each on an address of its own."""
-    alone = ["--no-dashboard"]
-    started = [
-        start(certificates, "scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", "0", *alone)
-    ]
+class Host(NamedTuple):
+    """A machine of its own, as far as a network is concerned."""
+
+    address: str
+    where: tuple[str, ...] = ()  # what stands in front of a command that runs there
+
+
+@contextlib.contextmanager
+def hosts() -> Iterator[list[Host]]:
+    """Make three: network namespaces where we may, or else addresses on loopback. The first one is here."""
+    names = [f"curate{os.getpid() % 100_000}-{n}" for n in (1, 2)]
     try:
-        address = said(started[0], r"Scheduler at:\s+(tls://\S+)")
-        for host in ("127.0.0.2", "127.0.0.3"):
-            options = ["--host", host, "--nthreads", "1", "--memory-limit", "0", "--no-nanny"]
-            started.append(start(certificates, "worker", address, *options))
-        for process in started[1:]:
-            said(process, r"(Registered to):")
-        yield address
+        try:
+            found = namespaces(names)
+        except (OSError, subprocess.CalledProcessError):  # no command, or no right
+            found = [Host("127.0.0.1"), Host("127.0.0.2"), Host("127.0.0.3")]
+        yield found
     finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for name in names:
+            for kind in ("link", "netns"):
+                with contextlib.suppress(OSError):
+                    subprocess.run(["ip", kind, "del", name], check=False, capture_output=True)
+
+
+def namespaces(names: list[str]) -> list[Host]:
+    """Make network namespaces, each with a line of its own to here."""
+    ours = f"198.18.{os.getpid() % 250}"  # of a range that is there for tests (RFC 2544)
+    found = [Host(f"{ours}.1")]
+    for n, name in enumerate(names):
+        here, there = f"{ours}.{4 * n + 1}", f"{ours}.{4 * n + 2}"
+        for command in (
+            f"netns add {name}",
+            f"link add {name} type veth peer name eth0 netns {name}",
+            f"addr add {here}/30 dev {name}",
+            f"link set {name} up",
+            f"-n {name} addr add {there}/30 dev eth0",
+            f"-n {name} link set eth0 up",
+            f"-n {name} route add default via {here}",
+        ):
+            subprocess.run(["ip", *command.split()], check=True, capture_output=True)
+        found.append(Host(there, ("ip", "netns", "exec", name)))
+    return found
+
+
+class Cluster(NamedTuple):
+    """A scheduler's address, and those of its two workers."""
+
+    scheduler: str
+    workers: set[str]
+
+
+@pytest.fixture(scope="module")
+def cluster(certificates: Path) -> Iterator[Cluster]:
+    """A scheduler and two workers over TLS, each on a host of its own."""
+    started: list[subprocess.Popen[str]] = []
+    with hosts() as (here, *others):
+        try:
+            place = ["--protocol", "tls", "--host", here.address, "--port", "0"]
+            started.append(start(certificates, "scheduler", *place))
+            address = said(started[0], r"Scheduler at:\s+(tls://\S+)")
+            for host in others:
+                options = ["--host", host.address, "--nthreads", "1", "--memory-limit", "0", "--no-nanny"]
+                started.append(start(certificates, "worker", address, *options, where=host.where))
+            for process in started[1:]:
+                said(process, r"(Registered to):")
+            yield Cluster(address, {host.address for host in others})
+        finally:
+            for process in started:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 @pytest.mark.slow
-def test_two_hosts_over_tls_end_in_the_same_bytes(cluster: str, certificates: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(150)
+def test_two_hosts_over_tls_end_in_the_same_bytes(
+    cluster: Cluster, certificates: Path, tmp_path: Path
+) -> None:
     pool = write_pool(tmp_path / "pool", n_shards=6)
     stages = [{"rules": {"caption_words": [2, 77]}}, {"shouting": {"most": 0.5}}, {"score": "contrast"}]
     stages += [{"duplicates": {"exact": True}}, {"keep": {"by": "contrast", "top": 0.5}}]
     own = {"plugins": [str(PLUGIN)], "stages": stages}
     run(config(pool, tmp_path / "here", **own), allow_plugin=[str(PLUGIN)])
     with using(settings(certificates)):
-        there = config(pool, tmp_path / "there", **own, engine={"scheduler": cluster, "workers": 2})
+        there = config(pool, tmp_path / "there", **own, engine={"scheduler": cluster.scheduler, "workers": 2})
         run(there, allow_plugin=[str(PLUGIN)])
         assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "there")
         assert not (tmp_path / "there/run/state/shared").exists()
-        with Engine(EngineConfig(scheduler=cluster)) as engine:
-            assert set(engine.map(address, range(8))) == {"127.0.0.2", "127.0.0.3"}
+        with Engine(EngineConfig(scheduler=cluster.scheduler)) as engine:
+            assert set(engine.map(address, range(8))) == cluster.workers
 
 
 def address(number: int) -> str:
@@ -220,13 +274,17 @@ def address(number: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_who_has_no_certificate_of_ours_gets_no_answer(
-    cluster: str, certificates: Path, tmp_path: Path
+    cluster: Cluster, certificates: Path, tmp_path: Path
 ) -> None:
     strangers = make_certificates(tmp_path / "strangers")
     for content, where in [
-        (settings(strangers), cluster),
-        ({"distributed": {"comm": {"require-encryption": False}}}, cluster.replace("tls://", "tcp://")),
+        (settings(strangers), cluster.scheduler),
+        (
+            {"distributed": {"comm": {"require-encryption": False}}},
+            cluster.scheduler.replace("tls://", "tcp://"),
+        ),
     ]:
         patience = {"distributed.comm.timeouts.connect": "2s"}
         with (
@@ -236,7 +294,7 @@ def test_who_has_no_certificate_of_ours_gets_no_answer(
             Engine(EngineConfig(scheduler=where)) as engine,
         ):
             list(engine.map(abs, [1]))
-    with using(settings(certificates)), Engine(EngineConfig(scheduler=cluster)) as engine:
+    with using(settings(certificates)), Engine(EngineConfig(scheduler=cluster.scheduler)) as engine:
         assert list(engine.map(abs, [-1])) == [1]
 
 
@@ -355,6 +413,7 @@ echo "Submitted batch job $!"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_a_stand_in_for_slurm_runs_the_jobs_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
