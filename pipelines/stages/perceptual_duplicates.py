@@ -68,7 +68,8 @@ class PerceptualStage(Stage):
         parts = search_parts(self.config.radius)
         tasks = [parts[n : n + _PARTS_PER_TASK] for n in range(0, len(parts), _PARTS_PER_TASK)]
         n = sum(sizes.values())
-        group, earlier = np.arange(n), np.full(n, n)
+        group = np.arange(n)
+        earlier = np.full(n if pool.later else 0, n)
         search = partial(self._search, names=names, held=bool(pool.later), out=pool.workspace)
         for pairs, like in pool.run_tasks(search, tasks if n else []):
             group = join(group, pairs)
@@ -107,7 +108,7 @@ class PerceptualStage(Stage):
         self, parts: list[tuple[int, int]], *, names: list[str], held: bool, out: Folder
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return pairs that hold groups together, and which pictures are like earlier ones."""
-        table = _read(out, names, ["looks_hash", "looks", "generation"])
+        table = _read(out, names, ["looks_hash", "looks", *(["generation"] if held else [])])
         hashes = table["looks_hash"].to_numpy()
         waves = _waves(table["looks"])
         limits: dict[str, Any] = {"radius": self.config.radius, "similarity": self.config.similarity}
@@ -123,7 +124,7 @@ class PerceptualStage(Stage):
         """Return shard, row and `duplicate_of` of every copy, by shard and row."""
         sizes = np.bincount(group, minlength=len(group))
         members = np.flatnonzero(sizes[group] > 1) if len(group) else np.zeros(0, np.int64)
-        whole = _read(out, names, ["shard", "row", "uid", "generation"])
+        whole = _read(out, names, ["shard", "row", "uid", *(["generation"] if len(earlier) else [])])
         table = whole.take(pa.array(members)).append_column("group", pa.array(group[members]))
         table = table.append_column("position", pa.array(members))
         ordered = table.sort_by([(name, "ascending") for name in ("group", "uid", "shard", "row")])
@@ -131,7 +132,8 @@ class PerceptualStage(Stage):
         _, first, place = np.unique(ordered["group"].to_numpy(), return_index=True, return_inverse=True)
         survivor = np.arange(len(group))
         survivor[position] = position[first][place]
-        survivor = with_earlier(survivor, group, earlier, whole["generation"].to_numpy())
+        if len(earlier):
+            survivor = with_earlier(survivor, group, earlier, whole["generation"].to_numpy())
         copies = np.flatnonzero(survivor != np.arange(len(group)))
         found = whole.select(["shard", "row"]).take(pa.array(copies))
         found = found.append_column("duplicate_of", whole["uid"].take(pa.array(survivor[copies])))
