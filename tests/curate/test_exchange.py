@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate import cli, run
+from curate import run
 from pipelines.output import verify_subset
 from pipelines.output.subset import halves
+from tests.commands import Command
 from tests.making import write_pool
 from tests.pools import config, write_config
 from tests.tables import table_config, write_datacomp
@@ -27,24 +26,6 @@ STAGES = [
     {"fuse": {"as": "scale", "of": {"clip": 1}}},
     {"soft_cap": {"by": "scale", "total": 1.5}},
 ]
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def curate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run a command as the console script does; return its exit code and what it printed."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")
