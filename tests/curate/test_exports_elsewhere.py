@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from curate import run
-from curate.exchange import export
+from curate.exchange import FORMATS, export
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.output import hugging_face
 from pipelines.output.export import harmless
@@ -248,3 +249,10 @@ def test_a_hostile_key_is_no_path(tmp_path: Path) -> None:
     names = sorted(path.name for path in (out / "data/00000").iterdir())
     assert names == ["0000000.jpg", "0000001.jpg"]
     assert np.array_equal([len(each["bytes"]) for each in image], [len(sample(n)["jpg"]) for n in (0, 1)])
+
+
+def test_every_export_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    table = page.partition("| as | what it is | read by |")[2].partition("\n\n")[0]
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    assert sorted(name for cell in first for name in re.findall("`(.*?)`", cell)) == sorted(FORMATS)
