@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from curate.config import load_as
+from curate.show import duration
 from pipelines.proxies.rank_config import RankPlan
 from pipelines.training.config import TrainConfig
 
@@ -121,7 +122,7 @@ def _shown(as_json: bool) -> Iterator[Any]:
         TextColumn("step {task.completed:,}/{task.total:,}"),
         BarColumn(bar_width=min(24, max(6, console.width - 60))),
         TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=console) as bars:
         yield _Training(bars, console)
@@ -158,5 +159,6 @@ class _Training:
             return
         if self._task is None or self._phase != event.get("phase"):
             self._phase = event.get("phase")
-            self._task = self._bars.add_task("", total=event["steps"], state="")
-        self._bars.update(self._task, completed=event["step"], state=state)
+            self._task = self._bars.add_task("", total=event["steps"], state="", left="")
+        left = f"{duration(event['seconds_left'])} left" if event["step"] < event["steps"] else ""
+        self._bars.update(self._task, completed=event["step"], state=state, left=left)
