@@ -72,10 +72,6 @@ class SimilarStage(Stage):
         threshold = None if self.config.rule == "published" else self.config.threshold
         return {**parameters, "of": self.of, "threshold": threshold}
 
-    def cannot_hold(self) -> str | None:
-        """Return why not, for the rule whose groups are chains."""
-        return "a new sample may link two components" if self.config.rule == "component" else None
-
     def summarize(self, pool: Pool) -> Any:
         """Compare inside every cluster; return where the results lie, with a hash of each bundle's."""
         centroids = read_summary_centroids(pool.run, self.cluster)
@@ -180,9 +176,15 @@ class SimilarStage(Stage):
         other = nearest_of(vectors[n:], vectors[:n], _places_before(part, n))
         place = np.concatenate([own.place, other.place])
         removed = np.zeros(len(part), bool)
-        if self.config.rule != "published":
-            keep = greedy if self.config.rule == "greedy" else first_of_components
-            removed[:n] = ~keep(vectors[:n], self.config.threshold)
+        if self.config.rule == "greedy":
+            removed[:n] = ~greedy(vectors[:n], self.config.threshold)
+        elif self.config.rule == "component":
+            came = part[_CAME].to_numpy()[:n]
+            start = 0
+            for end in np.flatnonzero(np.diff(came, append=np.iinfo(np.int32).max)) + 1:
+                first = first_of_components(vectors[:end], self.config.threshold)
+                removed[start:end] = ~first[start:]  # what an earlier generation kept stays
+                start = end
         return pa.table(
             {
                 "shard": part["shard"],

@@ -229,10 +229,11 @@ def test_a_fit_that_another_run_replaced_is_not_held(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_clusters_quotas_and_similarities_hold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", ["greedy", "component"])
+def test_clusters_quotas_and_similarities_hold(tmp_path: Path, rule: str) -> None:
     model = write_encoder(tmp_path / "encoder")
     stages = [
-        {"duplicates": {"semantic": {"threshold": 0.97, "clusters": 3, "rule": "greedy"}}},
+        {"duplicates": {"semantic": {"threshold": 0.9999, "clusters": 3, "rule": rule}}},
         {"repeats": {"max_caption_repeats": 2}},
         {"score": "clip"},
         {"fuse": {"of": {"clip": 1, "quality": 1}, "as": "both"}},
@@ -260,7 +261,7 @@ def test_clusters_quotas_and_similarities_hold(tmp_path: Path) -> None:
         ({"when_grown_by": -1}, BEST, "refit: should be always, never"),
         ({"when_grown_by": "a lot"}, BEST, "refit: should be always, never"),
         ("never", [{"score": "s_clip_loss"}], "from everywhere in the pool; use refit: always"),
-        (GROWN, [{"duplicates": {"semantic": {"rule": "component"}}}], "may link two components"),
+        (GROWN, [{"score": "s_clip_loss"}], "from everywhere in the pool; use refit: always"),
     ],
 )
 def test_what_can_not_be_held_is_said_before_any_work(
