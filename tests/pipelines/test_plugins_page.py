@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from curate import cli
 from pipelines.plugins.offers import GROUPS
+from tests.commands import Command
+from tests.commands import curate as curate  # a fixture
 from tests.making import write_pool
 from tests.pools import config, write_config
 
@@ -27,34 +27,23 @@ def block(language: str) -> str:
     return str(found)
 
 
-def curate(*arguments: object) -> int:
-    sys.argv = ["curate", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_page_shows_the_example() -> None:
     assert block("python") == EXAMPLE.read_text(encoding="utf-8")
 
 
 def test_the_pages_configuration_runs_by_the_pages_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curate: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [])
     shutil.copy(EXAMPLE, tmp_path)
     content = config(write_pool(tmp_path / "pool"), tmp_path) | yaml.safe_load(block("yaml"))
     write_config(tmp_path / "curate.yaml", content)
     (command,) = re.findall(r"\ncurate (run .*)\n", PAGE)
-    assert curate(*command.split()[:2]) == 2
-    assert "--allow-plugin calm.py" in capfd.readouterr().err
-    assert curate("check", "curate.yaml", "--allow-plugin", "calm.py") == 0
-    assert "score-contrast_again" in capfd.readouterr().out
-    assert curate(*command.split(), "--json") == 0
-    found = json.loads(capfd.readouterr().out)
+    refused = curate(*command.split()[:2])
+    assert (refused.code, "--allow-plugin calm.py" in refused.err) == (2, True)
+    checked = curate("check", "curate.yaml", "--allow-plugin", "calm.py")
+    assert (checked.code, "score-contrast_again" in checked.out) == (0, True)
+    found = json.loads(curate(*command.split(), "--json").out)
     assert found["kept"] + sum(found["dropped"].values()) == found["samples"]
     assert {name.partition(".")[0] for name in found["dropped"]} == {"keep"}
 
@@ -64,12 +53,8 @@ def test_the_pages_entry_points_are_in_the_groups_that_are_read() -> None:
     assert set(points) == set(GROUPS.values())
 
 
-def test_plugins_of_a_file_are_listed(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", [])
-    assert curate("plugins", EXAMPLE, "--json") == 0
-    found = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+def test_plugins_of_a_file_are_listed(curate: Command) -> None:
+    found = {row["name"]: row for row in json.loads(curate("plugins", EXAMPLE, "--json").out)}
     assert found["shouting"]["parameters"] == {"most": "0.7"}
     assert found["contrast"] == {
         "name": "contrast",
@@ -79,6 +64,6 @@ def test_plugins_of_a_file_are_listed(
         "parameters": {},
         "problem": None,
     }
-    assert curate("plugins", EXAMPLE) == 0
-    assert "most=0.7" in capfd.readouterr().out
-    assert curate("plugins", "nowhere.py") == 2
+    shown = curate("plugins", EXAMPLE)
+    assert (shown.code, "most=0.7" in shown.out) == (0, True)
+    assert curate("plugins", "nowhere.py").code == 2
