@@ -16,6 +16,7 @@ import yaml
 
 from curate import run
 from curate.config import load
+from curate.loop import buckets_of
 from curate.report.axes import axes_of
 from curate.report.finished import open_run
 from curate.status import status
@@ -461,3 +462,13 @@ def test_the_report_shows_the_score_that_a_plugin_decides_by(pool: Path, tmp_pat
     finished = open_run(str(tmp_path / "run"))
     (stage,) = [stage for stage in finished.stages if stage.name == "above_mean"]
     assert [axis.label for axis in axes_of(finished, stage)] == ["words"]
+
+
+def test_a_runs_buckets_need_its_code_and_get_it(pool: Path, tmp_path: Path) -> None:
+    path = plugin(tmp_path, SCORER.replace("len(text.split())", "int(text.split()[5])"))
+    curated(pool, tmp_path, path, {"score": "words"})
+    with pytest.raises(ConfigError, match=r"mine\.py is code of yours"):
+        buckets_of(str(tmp_path / "run"), "words", [0.5])
+    found, _ = buckets_of(str(tmp_path / "run"), "words", [0.5], allow_plugin=[str(path)])
+    assert [(bucket.samples, bucket.score_mean) for bucket in found.buckets] == [(6, 8.5), (6, 2.5)]
+    assert found.run["plugins"][0]["file"] == str(path)
