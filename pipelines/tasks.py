@@ -107,12 +107,13 @@ def map_tasks(
 def _result(future: Any) -> list[Any]:
     """Return the one result of a task that ended; none when it has seen too many workers die."""
     from distributed import CancelledError, KilledWorker
+    from distributed.comm import CommClosedError
 
     try:
         return [future.result()]  # waits, where a worker died with the result and it is made once more
     except KilledWorker:
         return []
-    except CancelledError as error:
+    except (CancelledError, CommClosedError) as error:
         raise StoppedError(lost(future.client)) from error
 
 
