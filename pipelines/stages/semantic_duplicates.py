@@ -181,7 +181,7 @@ class SimilarStage(Stage):
         elif self.config.rule == "component":
             came = part[_CAME].to_numpy()[:n]
             start = 0
-            for end in np.flatnonzero(np.diff(came, append=np.iinfo(np.int32).max)) + 1:
+            for end in (np.flatnonzero(np.diff(came, append=np.iinfo(np.int32).max)) + 1).tolist():
                 first = first_of_components(vectors[:end], self.config.threshold)
                 removed[start:end] = ~first[start:]  # what an earlier generation kept stays
                 start = end
