@@ -73,7 +73,7 @@ class Ticker:
             if _nothing_new(config, base):
                 return None
         tick = self._attempts(work, run, _note(run, tick))
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # the next tick does it
             records.forget(run)
         if said := notify(work, config.name, run, tick):
             tick = _note(run, replace(tick, message=f"{tick.message}; {said}"))
@@ -91,25 +91,20 @@ class Ticker:
         return None
 
     def _attempts(self, work: Work, run: Folder, tick: Tick) -> Tick:
-        for number in range(1, work.retries + 2):
-            began = stamp(self._clock())
-            try:
+        try:
+            for number in range(1, work.retries + 2):
+                began = stamp(self._clock())
                 code, message, log = self._attempt(work, run, tick.log(number))
-            except BaseException:
-                _note(
-                    run, replace(tick, outcome="stopped", ended=stamp(self._clock()), message="was stopped")
-                )
-                raise
-            if code == 0:
-                return self._end(run, replace(tick, message=message), "done")
-            failed = Attempt(began, stamp(self._clock()), code, message, log)
-            tick = _note(run, replace(tick, attempts=(*tick.attempts, failed), message=message))
-            if number <= work.retries:
-                try:
+                tick = replace(tick, message=message)
+                if code == 0:
+                    return self._end(run, tick, "done")
+                failed = Attempt(began, stamp(self._clock()), code, message, log)
+                tick = _note(run, replace(tick, attempts=(*tick.attempts, failed)))
+                if number <= work.retries:
                     self._sleep(min(_LONGEST_BACKOFF, work.backoff * 2.0 ** (number - 1)) * self._jitter())
-                except BaseException:
-                    self._end(run, tick, "stopped")
-                    raise
+        except BaseException:
+            self._end(run, replace(tick, message="was stopped"), "stopped")
+            raise
         return self._end(run, tick, "failed")
 
     def _end(self, run: Folder, tick: Tick, outcome: Outcome) -> Tick:
@@ -185,7 +180,7 @@ def _note(run: Folder, tick: Tick) -> Tick:
     """Write a record; on a full disk say so and go on, as the work matters more."""
     try:
         records.write(run, tick)
-    except OSError as error:
+    except Exception as error:  # a store has kinds of its own
         print(f"curate: can't record this tick in {run.url}: {error}", file=sys.stderr)
     return tick
 
