@@ -26,6 +26,7 @@ from tests.commands import curate as curate  # a fixture
 from tests.docs.blocks import PAGES, README, ROOT, Block, blocks, commands
 from tests.docs.world import CONFIG, PLANS, register_models, write_world
 
+WITH_BLOCKS = [page for page in PAGES if page != README and blocks(page)]  # test_readme.py is for that one
 NOT_RUN = {
     "curate autopilot": "proxies on 40,000 samples: test_loop.py runs a smaller one",
     "torchrun": "eight GPUs: test_train_gradient.py starts two processes",
@@ -149,23 +150,21 @@ class Runner:
         """Leave alone what shows a tree of files, or what was printed once."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page != README and blocks(page)], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_work_in_their_order(
     page: Path, world: Path, curate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     shutil.copytree(world, home)
     monkeypatch.chdir(home)
+    monkeypatch.setattr("curate.init.available_cores", lambda: 0)  # no workers: they take seconds to start
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     assert curate("run", "curate.yaml").code == 0  # nothing is missing: it just learns where it lies now
     runner = Runner(page, curate)
     for block in blocks(page):
-        assert hasattr(Runner, block.language or "?"), (
-            f"{block.place}: a block in {block.language or 'no language'}"
-        )
+        assert hasattr(Runner, block.language or "?"), f"{block.place}: nobody runs {block.language!r}"
         getattr(runner, block.language)(block)
 
 
@@ -197,6 +196,15 @@ def test_a_setting_in_the_middle_of_a_sentence_is_one(page: Path) -> None:
         ((key, value),) = content.items()
         if isinstance(value, dict):  # else it is a key of a stage, such as `keep: best`
             assert accepts([content] if key in STAGES else content), f"{page.name}: {text}"
+
+
+def test_what_is_not_run_stands_on_a_page_and_has_the_test_that_is_named() -> None:
+    shell = [block for page in PAGES for block in blocks(page) if block.language in ("bash", "sh", "console")]
+    shown = [" ".join(words) for block in shell for words in commands(block)]
+    for left, reason in NOT_RUN.items():
+        assert any(line.startswith(left) for line in shown), left
+        for file in re.findall(r"test_\w+\.py", reason):
+            assert [*(ROOT / "tests").rglob(file)], file
 
 
 def test_what_is_wrong_is_seen(curate: Command) -> None:
