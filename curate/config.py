@@ -87,6 +87,9 @@ def _content(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], Pa
     path = Path(source)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "there is no such file; `curate init` writes one"
+        raise ConfigError(f"the configuration {path} can't be read: {hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration {path} can't be read: {error}") from None
     except yaml.YAMLError as error:

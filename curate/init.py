@@ -22,11 +22,11 @@ def write_config(shards: str, file: Path, model: str | None, pretrained: str | N
     ConfigError
         When the file is there already, or no shards are where it was pointed at.
     """
-    if file.exists():
-        raise ConfigError(f"{file} exists already; name another file with --output")
     if "::" not in shards and is_local(shards):
         refuse_no_shards(shards)
     found = expand(shards)
+    if file.exists():
+        raise ConfigError(f"{file} exists already; name another file with --output")
     base = file.absolute().parent
     spelled = "::".join(_from(base, part) for part in shards.split("::"))
     name = Path(found[0].url).parent.name or "pool"

@@ -114,7 +114,8 @@ def open_source(
             if given is not None:
                 raise ConfigError(f"{option} goes with a table, and {place} is a folder without one")
         if not first_images(str(path), 1):
-            raise ConfigError(f"there is no image (.jpg, .jpeg, .png, .webp) below {place}")
+            hint = "; shards need no packing: curate init" if next(path.glob("*.tar"), None) else ""
+            raise ConfigError(f"there is no image (.jpg, .jpeg, .png, .webp) below {place}{hint}")
         return Source(os.path.realpath(path), outside=outside)
     if tables[0].suffix.lower() not in TABLES:
         raise ConfigError(

@@ -360,6 +360,12 @@ def test_images_without_captions_are_an_error_that_says_what_to_do(tmp_path: Pat
         make(tmp_path, tmp_path / "out")
 
 
+def test_shards_need_no_packing(tmp_path: Path) -> None:
+    (tmp_path / "00000.tar").touch()
+    with pytest.raises(ConfigError, match="need no packing"):
+        make(tmp_path, tmp_path / "out")
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     (tmp_path / "out").mkdir()
