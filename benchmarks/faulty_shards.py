@@ -1,4 +1,4 @@
-"""The same faulty shards through curate and through other readers: kept, lost, wrong, crashed, hung.
+"""The same faulty shards through curate and other readers: kept, lost, wrong, crashed, not done in a minute.
 
     python -m benchmarks.faulty_shards                            # those that are installed here
     python -m benchmarks.faulty_shards --peers PEERS/bin/python   # clip-retrieval and open_clip from there
@@ -190,9 +190,12 @@ def read(reader: str, shard: Path, python: str) -> tuple[list[tuple[str, str]], 
         except subprocess.TimeoutExpired:
             process.kill()
             out, error = process.communicate()
-            ended = f"hung ({_SECONDS} s)"
+            ended = f"not done in {_SECONDS} s"
         else:
             ended = "" if out.endswith("end\n") else f"crashed ({_kind(error)})"
+            ended = ended.replace(
+                "crashed (StoppedError)", "stopped, says why"
+            )  # with exit code 3, no traceback
     if mark.exists():
         mark.rmdir()
         ended = f"{ended}, ran the code".lstrip(", ")
