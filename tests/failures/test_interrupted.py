@@ -14,6 +14,7 @@ import pytest
 from tests.pools import config, write_config, write_raw_pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["stage", "engine", "shard"])  # the workers start, have started, work
 def test_an_interrupted_run_ends_with_one_line(tmp_path: Path, at: str) -> None:
     pool = write_raw_pool(tmp_path / "pool")
