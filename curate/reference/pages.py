@@ -8,6 +8,7 @@ from pathlib import Path
 from curate.reference.commands import commands_page
 from curate.reference.configuration import configuration_page, keys, models
 from pipelines.errors import ConfigError
+from pipelines.pool.config import PoolConfig
 
 _BLOCK = re.compile(r"(<!-- keys of ([^>]+?) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 
@@ -24,7 +25,7 @@ def pages(docs: Path) -> dict[Path, str]:
     Raises
     ------
     ConfigError
-        When a mark names neither a stage nor a score.
+        When a mark names neither a stage nor a score, nor the pool.
     """
     made = {docs / "configuration.md": configuration_page(), docs / "commands.md": commands_page()}
     for page in sorted(docs.glob("*.md")):
@@ -34,7 +35,7 @@ def pages(docs: Path) -> dict[Path, str]:
 
 
 def _filled(text: str, page: Path) -> str:
-    known = models()
+    known = {"pool": PoolConfig, **models()}
 
     def block(match: re.Match[str]) -> str:
         opening, name, closing = match.groups()

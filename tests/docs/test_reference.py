@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,7 +15,10 @@ from curate.reference.pages import pages
 from curate.reference.tables import table
 from pipelines.config import STAGES
 from pipelines.errors import ConfigError
+from pipelines.pool import ingest
 from pipelines.score_config import SCORES
+from pipelines.stages.stored import _PROBLEMS
+from scoring.images import Reason
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,6 +47,14 @@ def test_a_key_is_told_with_its_values_range_and_default() -> None:
     assert "| `radius` | whole number, at least 0, at most 20 | `12` | largest number" in text
     assert "| `verify` | `decode` or `header` | `decode` | decode: prove" in text
     assert "| `name` | text | required | what the run is called" in text
+
+
+def test_every_reason_to_set_a_sample_aside_is_told() -> None:
+    page = (DOCS / "pool.md").read_text(encoding="utf-8")
+    source = Path(ingest.__file__).read_text(encoding="utf-8")
+    reasons = {*re.findall(r'fail\(\s*"(\w+)"', source), *get_args(Reason), *filter(None, _PROBLEMS)}
+    assert len(reasons) > 15
+    assert [reason for reason in reasons if f"`{reason}`" not in page] == []
 
 
 def test_every_key_has_a_meaning() -> None:
@@ -74,7 +87,7 @@ def test_a_stale_page_is_written_and_named(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_mark_that_names_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("<!-- keys of nothing -->\n<!-- end of keys -->\n")
-    with pytest.raises(ConfigError, match=r"a\.md: there are no keys of 'nothing'; there are those of rules"):
+    with pytest.raises(ConfigError, match=r"a\.md: there are no keys of 'nothing'; .* pool, rules"):
         pages(tmp_path)
 
 
