@@ -24,6 +24,7 @@ CARD = "README.md"
 VERSION = 1
 _ROWS_AT_ONCE = 100  # a row group: what the hub's viewer reads at a time
 _STAMP = b"curate"
+_OURS = ("image", "source_shard")  # columns that a score may not be called
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _FEATURES = {
     pa.string(): "string",
@@ -125,6 +126,7 @@ def _schema(run: FinishedRun, images: bool) -> pa.Schema:
 
 def _rows(columns: ShardColumns, run: FinishedRun, rows: NDArray[np.int64]) -> pa.Table:
     table = columns.rows(rows, _sources(run)).drop_columns(["row"])
+    table = table.rename_columns([f"score_{n}" if n in _OURS else n for n in table.column_names])
     weight = columns.read(DECISIONS, ("weight",))["weight"].take(pa.array(rows))
     return table.append_column("weight", weight).append_column(
         "source_shard", pa.repeat(columns.shard.name, len(rows))

@@ -153,8 +153,10 @@ def test_what_others_put_there_stays(home: Path, tmp_path: Path) -> None:
 
 
 def test_pools_without_images_go_out_with_urls(tmp_path: Path) -> None:
-    stages = [{"keep": {"by": "clip_l14_similarity_score", "top": 0.5}}]
-    run(table_config(write_datacomp(tmp_path / "pool"), tmp_path, stages))
+    stages = [{"keep": {"by": "image", "top": 0.5}}]
+    content = table_config(write_datacomp(tmp_path / "pool"), tmp_path, stages)
+    content["pool"]["columns"] = {"image": "clip_l14_similarity_score"}
+    run(content)
     where = str(tmp_path / "run"), str(tmp_path / "out")
     for kind in ("hugging-face", "fiftyone"):
         with pytest.raises(ConfigError, match="a pool of metadata has no images"):
@@ -164,6 +166,8 @@ def test_pools_without_images_go_out_with_urls(tmp_path: Path) -> None:
     assert len(found) == n == 30
     assert found["url"][0].as_py().startswith("http://example.org/")
     assert "image" not in found.column_names
+    assert set(found["weight"].to_pylist()) == {1}
+    assert pa.types.is_floating(found.schema.field("score_image").type)
 
 
 def test_fiftyones_folder_holds_every_sample_that_has_an_image(home: Path, tmp_path: Path) -> None:
