@@ -100,13 +100,15 @@ def _plan(title: str, plan: tuple[str, type[BaseModel]], done: set[str]) -> Iter
     commands, model = plan
     yield f"## {title}\n"
     yield f"For {commands}.\n"
-    yield from list(_sections("", model, done))
+    yield from _sections("", model, done)
 
 
 def _sections(title: str, model: type[BaseModel], done: set[str]) -> Iterator[str]:
     """Return the section of a model, and one for each model within it that has none yet."""
     schema = model.model_json_schema()
-    inner = dict(_within(schema, title, schema.get("$defs", {})))
+    inner: dict[str, str] = {}
+    for name, called in _within(schema, title, schema.get("$defs", {})):
+        inner.setdefault(name, called)  # a model that stands in several places is called by the first
     if title:
         yield f"### `{title}`\n"
         yield f"{_first_line(schema)}\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from curate.reference.commands import commands_page
 from curate.reference.configuration import configuration_page, keys, models
 from pipelines.errors import ConfigError
@@ -35,7 +37,7 @@ def pages(docs: Path) -> dict[Path, str]:
 
 
 def _filled(text: str, page: Path) -> str:
-    known = {"pool": PoolConfig, **models()}
+    known: dict[str, type[BaseModel]] = {"pool": PoolConfig, **models()}
 
     def block(match: re.Match[str]) -> str:
         opening, name, closing = match.groups()

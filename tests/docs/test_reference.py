@@ -35,7 +35,14 @@ def test_every_stage_and_score_has_its_keys_on_a_page_about_it() -> None:
 
 def test_the_page_of_keys_has_each_stage_each_score_and_what_lies_within() -> None:
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    for name in [*models(), "pool", "pool.limits", "duplicates.semantic", "encoder: stored vectors"]:
+    for name in [
+        *models(),
+        "pool",
+        "pool.limits",
+        "duplicates.semantic",
+        "encoder: stored vectors",
+        "augment",
+    ]:
         assert f"\n### `{name}`\n" in text, name
     for model in [*STAGES.values(), *SCORES.values()]:
         for name, field in model.model_fields.items():
