@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from curate.found import refuse_no_shards
+from curate.first_look import refuse_no_shards
 from curate.show import counted, size
 from curate.templates import CONFIG, ENCODER, NO_ENCODER, NO_SCORE, SCORE
 from pipelines.errors import ConfigError

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -143,7 +143,8 @@ class TerminalProgress(LineProgress):
             case "engine":
                 self._workers = event.get("workers") or 1
                 self._pace = Pace(self._workers, self._clock())
-                self._bars.reset(self._task, completed=self._n, total=self._total) if self._task else None
+                if self._task is not None:  # the time is of the work, not of the workers' start
+                    self._bars.reset(self._task, completed=self._n, total=self._total)
             case "shard" if event.get("new", True):
                 self._advance(event["samples"])
             case "proxy":
@@ -200,22 +201,18 @@ class _TimeLeft(ProgressColumn):
         return Text(duration(task.elapsed) if task.elapsed and task.elapsed >= 1 else "", no_wrap=True)
 
 
-class _Shown(Protocol):
-    def __call__(self, event: dict[str, Any]) -> None: ...
-
-
 def watched(console: Console) -> bool:
     """Tell whether somebody looks at a terminal that can draw over what it drew."""
     return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
 
 
-def progress(console: Console) -> AbstractContextManager[_Shown]:
+def progress(console: Console) -> AbstractContextManager[Show]:
     """Return what shows events: bars where somebody watches, else a line for each stage."""
     return TerminalProgress(console) if watched(console) else contextlib.nullcontext(LineProgress(console))
 
 
 @contextlib.contextmanager
-def shown(as_json: bool) -> Iterator[_Shown]:
+def shown(as_json: bool) -> Iterator[Show]:
     """Show events on stderr: as JSON where the result is asked for in JSON, else for people."""
     if as_json:
         yield JsonProgress()

@@ -88,6 +88,11 @@ def table(place: Path) -> Path:
     return image_folder(place) / "metadata.csv"
 
 
+def splits(place: Path) -> Path:
+    image_folder(place / "train")
+    return place
+
+
 def classes(place: Path) -> Path:
     write_images(place / "a cat", captions=False)
     return place
@@ -107,6 +112,7 @@ def flat(place: Path) -> Path:
         (img2dataset_parquet, "images inside 1 Parquet files"),
         (hugging_face_parquet, "images inside 1 Parquet files"),
         (image_folder, "is a table of images with captions"),
+        (splits, "train/metadata.csv is a table of images with captions"),
         (table, "is a CSV table"),
     ],
 )

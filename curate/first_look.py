@@ -16,6 +16,8 @@ from pipelines.packing.walk import SIDE_SUFFIXES, first_images
 
 _LOOKED_AT = 10_000  # files, to find out what a folder holds
 _IMAGES = 100
+_TABLES = 20
+_PATHS = ("filename", "imagepath", "filepath", "path", "image", "file")
 _PACKED_AWAY = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
 
@@ -96,15 +98,12 @@ def _tables_with_images(path: Path, names: list[str]) -> str | None:
 
 
 def _table_of_paths(path: Path, names: list[str]) -> str | None:
-    """Tell of a table beside the images, such as the metadata.csv of Hugging Face's ImageFolder."""
-    tables = [name for name in names if "/" not in name and Path(name).suffix.lower() in TABLES]
-    if not tables or not first_images(str(path), 1):
-        return None
-    for name in tables:
+    """Tell of a table beside images, such as the metadata.csv of Hugging Face's ImageFolder."""
+    for name in [name for name in names if Path(name).suffix.lower() in TABLES][:_TABLES]:
         columns = column_names(path / name)
-        if usual(columns, ("filename", "imagepath", "filepath", "path", "image", "file")) and not (
-            usual(columns, ("errormessage",))  # img2dataset's own account of what it wrote
-        ):
+        if not usual(columns, _PATHS) or usual(columns, ("errormessage",)):
+            continue  # of those with errors, img2dataset keeps account of what it wrote
+        if first_images(str((path / name).parent), 1):
             return f"{path / name} is a table of images with captions. Go on with\n  {_pack(path / name)}"
     return None
 
@@ -149,7 +148,7 @@ def _metadata(path: Path, names: list[str]) -> str | None:
 
 def _url_only(columns: list[str]) -> str | None:
     """Return the column of URLs of a table that has no images."""
-    if usual(columns, ("imagepath", "filepath", "path", "filename", "image", "file", "jpg")):
+    if usual(columns, (*_PATHS, "jpg")):
         return None
     return usual(columns, ("url", "imageurl"))
 
