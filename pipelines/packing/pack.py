@@ -6,7 +6,6 @@ So no shard depends on another one, and a key says which row of the source a sam
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
@@ -20,11 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipelines.engine import Engine, EngineConfig
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.lock import own
+from pipelines.output.export import harmless
 from pipelines.packing.rows import PackingProblem
 from pipelines.packing.sample import SampleReader
 from pipelines.packing.shard import STATE, Packer, pack_shard
@@ -89,18 +90,17 @@ def pack(
         When a file could not be written; a later call goes on.
     """
     options = _options(source, reader, samples_per_shard)
-    _refuse_foreign(output, options)
-    _look(source, reader, _inside(output))
-    packer = Packer(reader, output, options)
-    with own(output / STATE):
-        output.write(_OPTIONS, json.dumps(options, indent=1).encode())
-        output.sweep()
-        try:
-            records = _pack(source, packer, samples_per_shard, workers, emit)
+    try:
+        _refuse_foreign(output, options)
+        _look(source, reader, _inside(output))
+        with own(output / STATE):
+            output.write(_OPTIONS, json.dumps(options, indent=1).encode())
+            output.sweep()
+            records = _pack(source, Packer(reader, output, options), samples_per_shard, workers, emit)
             return _finish(output, records, source, options)
-        except (OSError, EOFError, pa.ArrowException) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise StoppedError(f"{what}; put it right and run it again to go on from here") from error
+    except (OSError, EOFError, pa.ArrowException) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StoppedError(f"{what}; put it right and run it again to go on from here") from error
 
 
 def _options(source: Source, reader: SampleReader, samples_per_shard: int) -> dict[str, Any]:
@@ -157,19 +157,18 @@ def _look(source: Source, reader: SampleReader, but: str) -> None:
 
 
 def _hint(reason: str, source: Source) -> str:
-    table = source.columns is not None
-    start = f"at {source.images}: say where else by --images FOLDER"
-    hints = {
-        "no_caption": ""
-        if table
-        else ". Take them from the names of folders or images: --captions folder, --captions name",
-        "missing_file": f". Paths start at {source.images}: say where else by --images FOLDER"
-        if table
-        else "",
-        "outside_source": f". Paths start {start}, or allow it by --outside",
-        "is_a_url": ". Download the images first, with img2dataset for instance",
+    start = f"Paths start at {source.images}: say where else by --images FOLDER"
+    of_tables = {
+        "missing_file": start,
+        "outside_source": f"{start}, or allow it by --outside",
+        "is_a_url": "Download the images first, with img2dataset for instance",
     }
-    return hints.get(reason, "")
+    of_folders = {
+        "no_caption": "Take them from the names of folders or images: --captions folder, --captions name",
+        "outside_source": "Allow it by --outside",
+    }
+    hint = (of_folders if source.columns is None else of_tables).get(reason)
+    return f". {hint}" if hint else ""
 
 
 def _pack(
@@ -220,8 +219,7 @@ def _finish(output: Folder, records: list[dict[str, Any]], source: Source, optio
     counts = _counts(records)
     sizes = {f"{record['name']}.tar": record["packed"] for record in records}
     output.write("sizes.json", json.dumps(sizes, indent=1).encode())
-    with output.create(SET_ASIDE) as stream:
-        _write_set_aside(output, records, io.TextIOWrapper(stream, "utf-8", newline="", write_through=True))
+    _write_set_aside(output, records)
     passed_over = dict(sorted(source.passed_over.items()))
     done = Packed(
         counts["samples"],
@@ -238,12 +236,14 @@ def _finish(output: Folder, records: list[dict[str, Any]], source: Source, optio
     return done
 
 
-def _write_set_aside(output: Folder, records: list[dict[str, Any]], text: io.TextIOWrapper) -> None:
-    lines = csv.writer(text)
-    lines.writerow(["source", "reason", "detail"])
-    for record in records:
-        if record["set_aside"]:
-            table = pq.read_table(io.BytesIO(output.read(f"{record['name']}.parquet")))
-            for row in table.filter(pc.equal(table["status"], "set_aside")).to_pylist():
-                lines.writerow([row["source"], *row["error_message"].split(": ", 1)])
-    text.detach()
+def _write_set_aside(output: Folder, records: list[dict[str, Any]]) -> None:
+    columns = ("source", "reason", "detail")
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    with output.create(SET_ASIDE) as stream, pa_csv.CSVWriter(stream, schema) as lines:
+        for record in records:
+            if record["set_aside"]:
+                rows = pq.read_table(io.BytesIO(output.read(f"{record['name']}.parquet")))
+                rows = rows.filter(pc.equal(rows["status"], "set_aside"))
+                why = pc.split_pattern(rows["error_message"], ": ", max_splits=1)
+                parts = [rows["source"], pc.list_element(why, 0), pc.list_element(why, 1)]
+                lines.write_table(harmless(pa.table(parts, names=columns)))

@@ -175,6 +175,13 @@ def test_a_name_that_is_not_unicode_is_packed_and_spelled_out(tmp_path: Path) ->
     assert [each["source"] for each in facts(tmp_path / "out")] == ["a\\xff.jpg"]
 
 
+def test_no_name_is_a_formula_in_what_was_set_aside(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    (images / "=cmd.jpg").write_bytes(b"")
+    make(images, tmp_path / "out")
+    assert set_aside(tmp_path / "out")["'=cmd.jpg"] == "empty_image"
+
+
 def test_what_is_no_image_is_counted_by_suffix(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     (images / "movie.MP4").touch()
