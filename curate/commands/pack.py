@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from pipelines.packing.pack import Packed
+    from pipelines.packing.sample import SampleReader
     from pipelines.packing.source import Source
 
 
@@ -24,41 +26,47 @@ class CaptionsFrom(StrEnum):
     NAME = "name"
 
 
+SourcePlace = Annotated[
+    str,
+    typer.Argument(
+        help="A folder with images below it (img2dataset's `files` too); a CSV, TSV, Parquet file or "
+        "JSON lines of paths and captions; or a folder of Parquet files that hold images.",
+    ),
+]
+Captions = Annotated[
+    CaptionsFrom,
+    typer.Option(
+        help="Of images in folders. beside: from the .txt, .caption or .json of the same name; "
+        "folder: the name of the image's folder; name: its own name."
+    ),
+]
+ImagesFrom = Annotated[
+    str | None, typer.Option(help="Where the table's paths start, if not where the table lies.")
+]
+Outside = Annotated[
+    bool,
+    typer.Option(
+        "--outside", help="Take images outside that folder, too: by linked folders and files, .. and /."
+    ),
+]
+PerShard = Annotated[int, typer.Option(min=1, help="Images, or rows of the table, that make a shard.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; without it, one for each core. Changes no byte.")
+]
+
+
 def pack(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with images below it (img2dataset's `files` too); a CSV, TSV, Parquet file or "
-            "JSON lines of paths and captions; or a folder of Parquet files that hold images."
-        ),
-    ],
+    source: SourcePlace,
     output: Annotated[str, typer.Option("--output", "-o", help="The folder of the shards; new or empty.")],
-    captions: Annotated[
-        CaptionsFrom,
-        typer.Option(
-            help="Of images in folders. beside: from the .txt, .caption or .json of the same name; "
-            "folder: the name of the image's folder; name: its own name."
-        ),
-    ] = CaptionsFrom.BESIDE,
+    captions: Captions = CaptionsFrom.BESIDE,
     image_column: Annotated[
         str | None, typer.Option(help="The table's column of paths, or of images.")
     ] = None,
     caption_column: Annotated[str | None, typer.Option(help="The table's column of captions.")] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Where the table's paths start, if not where the table lies.")
-    ] = None,
-    outside: Annotated[
-        bool,
-        typer.Option(
-            "--outside", help="Take images outside that folder, too: by linked folders and files, .. and /."
-        ),
-    ] = False,
-    samples_per_shard: Annotated[
-        int, typer.Option(min=1, help="Images, or rows of the table, that make a shard.")
-    ] = 10_000,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; without it, one for each core. Changes no byte.")
-    ] = None,
+    images: ImagesFrom = None,
+    outside: Outside = False,
+    samples_per_shard: PerShard = 10_000,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Make shards of images in folders, or of a table of paths and captions, for `curate init`.
@@ -66,37 +74,34 @@ def pack(
     The images' bytes stay as they are. What can't be packed (no caption, a missing file, no image) is set
     aside with the reason, in set_aside.csv. Nothing is overwritten; run again, it goes on where it was.
     """
-    from curate.progress import shown
-    from pipelines.limits import available_cores
-    from pipelines.packing.pack import pack as make
     from pipelines.packing.sample import SampleReader
     from pipelines.packing.source import open_source
     from pipelines.pool.ingest import Limits
-    from pipelines.storage import Folder, resolve
 
-    found = open_source(
-        source,
-        images=images,
-        image_column=image_column,
-        caption_column=caption_column,
-        outside=outside,
-    )
+    columns = {"image_column": image_column, "caption_column": caption_column}
+    found = open_source(source, images=images, outside=outside, **columns)
     if not as_json:
         _say_columns(found)
     reader = SampleReader(found.images, outside, captions.value, Limits())
-    with shown(as_json) as show:
-        made = make(
-            found,
-            reader,
-            Folder(resolve(output, ".")),
-            samples_per_shard=samples_per_shard,
-            workers=workers or available_cores(),
-            emit=show,
-        )
+    made = _make(found, reader, output, samples_per_shard, workers, as_json)
     if as_json:
         print(json.dumps(asdict(made)))
         return
     _print(made, output)
+
+
+def _make(
+    source: Source, reader: SampleReader, output: str, per_shard: int, workers: int | None, as_json: bool
+) -> Packed:
+    from curate.progress import shown
+    from pipelines.limits import available_cores
+    from pipelines.packing.pack import pack as make
+    from pipelines.storage import Folder, resolve
+
+    workers = workers or available_cores()
+    with shown(as_json) as show:
+        place = Folder(resolve(output, "."))
+        return make(source, reader, place, samples_per_shard=per_shard, workers=workers, emit=show)
 
 
 def _say_columns(source: Source) -> None:
@@ -106,7 +111,7 @@ def _say_columns(source: Source) -> None:
         Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(made: Any, output: str) -> None:
+def _print(made: Packed, output: str) -> None:
     from curate.show import facts, size
 
     rows: list[tuple[str, Any]] = [
