@@ -33,11 +33,7 @@ def test_a_run_whose_workers_are_killed_ends_in_the_same_bytes(tmp_path: Path, h
 
     def kill(event: dict[str, Any]) -> None:
         stage = event.get("stage")
-        if (
-            event["event"] == "shard"
-            and stage in ("ingest", "duplicates", "write")
-            and stage not in met
-        ):
+        if event["event"] == "shard" and stage in ("ingest", "duplicates", "write") and stage not in met:
             met.add(stage)
             for worker in worker_processes()[:how_many]:
                 worker.send_signal(signal.SIGKILL)
