@@ -18,6 +18,7 @@ from rich.text import Text
 from curate.show import counted, duration, size
 
 Show = Callable[[dict[str, Any]], None]
+_STEADY_SECONDS = 2.0  # a pace that was taken over less says little
 _NARROW = 64  # columns of a terminal below which the bar gives way to the figures
 
 
@@ -25,36 +26,42 @@ class Pace:
     """How fast a stage goes, and how long it still takes: of shards done in this sitting.
 
     The first round of shards, one for each worker, pays for what workers load, and comes in at once. So the
-    pace is that since the end of the first round as soon as there was a second one; before the end of the
-    first there is no time left to tell.
+    pace is that since the end of the first round, as soon as there was a second one and some seconds have
+    passed; before the end of the first there is no time left to tell.
     """
 
     def __init__(self, workers: int, now: float) -> None:
         self._workers = max(1, workers)
-        self._done = 0
-        # A mark of the time, shards and samples at the end of each of the last few rounds' shards.
-        self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=4 * self._workers + 1)
+        # Marks of the time, shards and samples: the start, and the ends of the shards of the last few rounds.
+        self._start = (now, 0, 0)
+        self._marks: deque[tuple[float, int, int]] = deque([self._start], maxlen=4 * self._workers + 1)
 
     def add(self, samples: int, now: float) -> None:
         """Take note of a shard that was done."""
-        self._done += 1
-        if self._done == 2 * self._workers:
-            while self._marks[0][1] < self._workers:
-                self._marks.popleft()
-        self._marks.append((now, self._done, self._marks[-1][2] + samples))
+        _, done, before = self._marks[-1]
+        self._marks.append((now, done + 1, before + samples))
+        while done + 1 >= 2 * self._workers and self._marks[0][1] < self._workers:
+            self._marks.popleft()
+
+    def _since(self) -> tuple[float, int, int]:
+        """Return the seconds, shards and samples that the pace is taken from."""
+        first, last = self._marks[0], self._marks[-1]
+        if last[0] - first[0] < _STEADY_SECONDS:
+            first = self._start
+        return last[0] - first[0], last[1] - first[1], last[2] - first[2]
 
     @property
     def samples_per_second(self) -> float | None:
         """Samples a second; None before the first shard."""
-        (first, _, before), (last, _, after) = self._marks[0], self._marks[-1]
-        return (after - before) / max(1e-6, last - first) if self._done else None
+        seconds, shards, samples = self._since()
+        return samples / max(1e-6, seconds) if shards else None
 
     def seconds_left(self, shards: int, now: float) -> float | None:
         """Return how long so many more shards will take; None before the first round is over."""
-        (first, before, _), (last, after, _) = self._marks[0], self._marks[-1]
-        if self._done < self._workers or after == before:
+        seconds, done, _ = self._since()
+        if self._marks[-1][1] < self._workers or not done:
             return None
-        return max(0.0, shards * (last - first) / (after - before) - (now - last))
+        return max(0.0, shards * seconds / done - (now - self._marks[-1][0]))
 
 
 class JsonProgress:
@@ -142,9 +149,7 @@ class TerminalProgress(LineProgress):
                 self._begin("proxies", event["proxies"], 0)
             case "engine":
                 self._workers = event.get("workers") or 1
-                self._pace = Pace(self._workers, self._clock())
-                if self._task is not None:  # the time is of the work, not of the workers' start
-                    self._bars.reset(self._task, completed=self._n, total=self._total)
+                self._pace = Pace(self._workers, self._clock())  # of the work, not of the workers' start
             case "shard" if event.get("new", True):
                 self._advance(event["samples"])
             case "proxy":

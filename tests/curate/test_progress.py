@@ -96,6 +96,16 @@ def test_the_time_left_does_not_extrapolate_the_start() -> None:
     assert pace.seconds_left(6, 500.0) == 0
 
 
+def test_a_burst_of_shards_is_no_pace() -> None:
+    pace = Pace(1, 0.0)
+    pace.add(100, 10.0)
+    pace.add(100, 10.1)
+    pace.add(100, 10.2)
+    assert pace.seconds_left(3, 10.2) == pytest.approx(10.2)
+    pace.add(100, 13.0)
+    assert pace.seconds_left(3, 13.0) == pytest.approx(3.0)
+
+
 def test_only_who_can_see_it_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as some build servers do: still nobody watches
     assert not watched(Console(file=io.StringIO()))
