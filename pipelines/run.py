@@ -53,7 +53,7 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return {**asdict(self), "placeholders": [dict(each) for each in self.placeholders]}
 
 
 @stop_when_files_fail()

@@ -44,7 +44,8 @@ def test_with_json_a_run_prints_one_object_and_events_on_the_other_stream(
 ) -> None:
     ended = curate("run", file, "--json")
     result = json.loads(ended.out)
-    assert set(result) == {"samples", "kept", "dropped", "set_aside", "output", "seconds"}
+    fields = {"samples", "kept", "dropped", "set_aside", "output", "seconds", "placeholders"}
+    assert set(result) == fields
     assert (result["samples"], result["kept"]) == (24, 16)
     assert result["dropped"] == {"rules.caption_words": 2, "duplicates.same_bytes": 2}
     assert result["set_aside"] == {"broken_image": 2, "no_caption": 2}
