@@ -100,14 +100,15 @@ def test_from_a_disk_each_page_is_whole_on_a_phone_and_dark_where_that_is_wanted
     browser: Any, pages: list[str]
 ) -> None:
     phone = {"width": 390, "height": 800}
+    window = Window(browser, pages[0], viewport=phone, color_scheme="dark")
     for page in pages:
-        window = Window(browser, page, viewport=phone, color_scheme="dark")
+        window.page.goto(page)
         assert window.wrong == [], page
         assert [url for url in window.asked if not url.startswith("file:")] == [], page
         assert window.broken_pictures() == 0, page
         assert not window.is_light(), page
         window.require_room(phone["width"])
-        window.context.close()
+    window.context.close()
 
 
 @needs_browser
