@@ -1,4 +1,4 @@
-"""The page on schedules names every command and option, and says of every stage whether its fit can be held."""
+"""The page on schedules names every command and option, and says of every stage if its fit can be held."""
 
 from __future__ import annotations
 
