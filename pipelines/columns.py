@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from pipelines.damage import reading
 from pipelines.errors import StoppedError
 from pipelines.pool.placeholders import frequent_images
 from pipelines.storage import Folder
@@ -142,7 +143,7 @@ class ColumnStore:
                         "earlier run left behind; run again to go on from here"
                     )
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last one for names of columns
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                 raise  # a disk or a store failed
             raise StoppedError(
@@ -152,14 +153,10 @@ class ColumnStore:
     def stamp(self, stage: str, shard: str) -> Stamp | None:
         """Return the stamp of a column file; None when it is missing, damaged or not ours."""
         try:
-            with self._folder.open(_path(stage, shard)) as stream:
+            with self._folder.open(_path(stage, shard)) as stream, reading(_path(stage, shard)):
                 return _stamp_of(pq.read_schema(stream))
-        except (FileNotFoundError, pa.ArrowException):
+        except (FileNotFoundError, StoppedError):
             return None
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            return None  # pyarrow's word for a footer that it can't parse
 
     def stamps(self, stage: str, shards: Iterable[str]) -> dict[str, Stamp]:
         """Return the stamps of all of a stage's files that are there."""

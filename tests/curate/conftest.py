@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -12,7 +12,6 @@ from curate import run
 from curate.report import Written, write_report
 from pipelines.run import Result
 from tests.commands import curate as curate  # a fixture
-from tests.curate.browsing import CHROMIUM
 from tests.curate.serving import Served, serve
 from tests.making import sample, write_encoder, write_shard
 from tests.pools import config, write_raw_pool
@@ -58,15 +57,6 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     content["pool"]["limits"] = limits
     result = run(content)
     return Reported(home, result, write_report(str(home / "run")))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        own = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield own
-        own.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.curate.browsing import Window, needs_browser
+from tests.browsing import Window, needs_browser
 from tests.curate.conftest import HARMFUL, Reported
 
 pytestmark = needs_browser

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.curate.browsing import Window, needs_browser
+from tests.browsing import Window, needs_browser
 from tests.curate.conftest import HARMFUL, Reported
 from tests.curate.serving import Served
 

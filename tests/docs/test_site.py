@@ -15,8 +15,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-from tests.curate.browsing import Window, needs_browser
-from tests.curate.conftest import browser as browser  # a fixture
+from tests.browsing import Window, needs_browser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

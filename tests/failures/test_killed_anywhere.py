@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -17,7 +18,7 @@ from pipelines.storage import Folder
 from tests.forking import Ended, Forks
 from tests.pools import config, contents, result_bytes, write_raw_pool
 
-N_KILLS = 60  # of each kind
+N_KILLS = 60  # of each kind; now and then a run ends before it is to be killed, and counts as none
 STAGES: list[Any] = [{"rules": {"caption_words": [2, 77]}}, {"duplicates": {"exact": True}}]
 
 
@@ -74,7 +75,7 @@ def test_killed_anywhere_a_run_ends_in_the_same_bytes(forks: Forks, tmp_path: Pa
     case = Case(forks, tmp_path, edited)
     rng = random.Random(edited)
     killed = 0
-    for number in range(N_KILLS):
+    for number in itertools.count():
         home = tmp_path / str(number)
         case.start(home)
         if number % 2:
@@ -98,4 +99,6 @@ def test_killed_anywhere_a_run_ends_in_the_same_bytes(forks: Forks, tmp_path: Pa
             roll_back(run, output, 1, n_versions=2)
             assert result_bytes(home)["output"] == case.earlier["output"], point
         shutil.rmtree(home)
-    assert killed >= 50
+        if killed == N_KILLS:
+            break
+        assert number < 2 * N_KILLS
