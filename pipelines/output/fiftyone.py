@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipelines.errors import ConfigError
 from pipelines.output.export import FinishedRun, decisions
 from pipelines.pool.samples import byte_ranges
-from pipelines.pool.shards import refuse_changed
+from pipelines.pool.shards import unchanged
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder, RangeReader
 
@@ -75,14 +75,13 @@ def _samples(
     beside = columns.rows(rows, {"caption": "ingest", "url": "ingest", "members": "ingest"})
     members = byte_ranges(beside["members"])
     texts = zip(beside["caption"].to_pylist(), beside["url"].to_pylist(), strict=True)
-    with RangeReader(columns.shard.url) as source:
+    with unchanged(columns.shard), RangeReader(columns.shard.url) as source:
         for row, (caption, url) in zip(rows.tolist(), texts, strict=True):
             suffix, offset, size = next(members)[0]
             path = f"data/{number:05d}/{row:07d}.{suffix}"
             folder.write(path, source.read(offset, size))
             decided = table.slice(row, 1).to_pylist()[0]
             yield _sample(path, decided, run.stages.scores) | {"caption": caption, "url": url}
-    refuse_changed(columns.shard)
 
 
 def _sample(path: str, decided: dict[str, Any], scores: list[str]) -> dict[str, Any]:

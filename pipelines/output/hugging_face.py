@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pipelines.columns import DECISIONS, ColumnStore, Stamp, fingerprint
 from pipelines.errors import ConfigError
 from pipelines.output.export import DESCRIBED, FinishedRun
 from pipelines.pool.samples import byte_ranges
-from pipelines.pool.shards import refuse_changed
+from pipelines.pool.shards import Shard, unchanged
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder, RangeReader
 
@@ -148,23 +149,28 @@ def _write(file: _File, folder: Folder, run: FinishedRun, schema: pa.Schema) -> 
         pq.ParquetWriter(
             stream, stamped, compression=compression | others, use_dictionary=["source_shard"]
         ) as writer,
+        _opened(columns.shard) if images else contextlib.nullcontext() as tar,
     ):
         for start in range(0, len(kept), _ROWS_AT_ONCE):
             part = table.slice(start, _ROWS_AT_ONCE)
-            if members is not None:
-                seen = _images(columns, members.slice(start, _ROWS_AT_ONCE), part["key"].to_pylist())
+            if members is not None and tar is not None:
+                seen = _images(tar, members.slice(start, _ROWS_AT_ONCE), part["key"].to_pylist())
                 part = part.add_column(0, "image", seen)
             writer.write_table(part.cast(stamped))
-    if images:
-        refuse_changed(columns.shard)
 
 
-def _images(columns: ShardColumns, members: pa.ChunkedArray, keys: Sequence[str]) -> pa.Array:
-    with RangeReader(columns.shard.url) as source:
-        found = [
-            {"bytes": source.read(offset, size), "path": f"{key.rpartition('/')[2]}.{suffix}"}
-            for key, ((suffix, offset, size), *_) in zip(keys, byte_ranges(members), strict=True)
-        ]
+@contextlib.contextmanager
+def _opened(shard: Shard) -> Iterator[RangeReader]:
+    """Read a shard inside the block that makes a file: where the shard has changed, no file appears."""
+    with unchanged(shard), RangeReader(shard.url) as tar:
+        yield tar
+
+
+def _images(tar: RangeReader, members: pa.ChunkedArray, keys: Sequence[str]) -> pa.Array:
+    found = [
+        {"bytes": tar.read(offset, size), "path": f"{key.rpartition('/')[2]}.{suffix}"}
+        for key, ((suffix, offset, size), *_) in zip(keys, byte_ranges(members), strict=True)
+    ]
     return pa.array(found, _IMAGE)
 
 

@@ -143,6 +143,26 @@ def test_a_file_appears_when_it_is_whole(home: Path, tmp_path: Path, monkeypatch
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_no_file_appears_of_a_shard_that_changes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = write_raw_pool(tmp_path / "pool", n_shards=1, per_shard=20)
+    content = config(pool, tmp_path / "home", stages=STAGES[:1])
+    content["pool"]["max_set_aside"] = 0.5
+    run(content)
+    (shard,) = pool.glob("*.tar")
+    read = hugging_face.RangeReader.read
+
+    def changing(self: Any, offset: int, size: int) -> bytes:
+        shard.touch()
+        return read(self, offset, size)
+
+    monkeypatch.setattr(hugging_face.RangeReader, "read", changing)
+    with pytest.raises(StoppedError, match="changed"):
+        export(str(tmp_path / "home/run"), str(tmp_path / "out"), "hugging-face", None)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
 def test_what_others_put_there_stays(home: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "theirs.parquet")
     with pytest.raises(ConfigError, match=r"theirs\.parquet is not of an export"):
