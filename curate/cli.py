@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from curate.commands import doctor, loop, pack, plugins, versions, view
+from curate.commands.options import AllowClass, AllowPlugin, AsJson, Overrides
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.object_store import what_failed
 
@@ -69,11 +70,6 @@ for _name, _help in _GROUPS.items():
     app.add_typer(_group, name=_name, help=_help)
 
 Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML; `curate init` writes one.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def _version(asked: bool) -> None:
@@ -113,7 +109,7 @@ def init(
 @app.command()
 def check(
     config: Config,
-    allow_plugin: loop.AllowPlugin = None,
+    allow_plugin: AllowPlugin = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -156,8 +152,8 @@ def check(
 @app.command()
 def run(
     config: Config,
-    allow_class: loop.AllowClass = None,
-    allow_plugin: loop.AllowPlugin = None,
+    allow_class: AllowClass = None,
+    allow_plugin: AllowPlugin = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:

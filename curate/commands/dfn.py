@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from curate.commands.options import AllowClass, AsJson, Overrides
 from curate.config import load_as
 from curate.show import duration
 from pipelines.proxies.rank_config import RankPlan
@@ -23,17 +24,12 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
-]
-
 
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="The training's configuration, YAML.")],
     set_: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a filter network on good shards, or go on with a training that was stopped."""
     checked = load_train_config(config, set_ or ())
@@ -54,7 +50,7 @@ def interpolate_networks(
     second: Annotated[Path, typer.Argument(help="Folder of what was fine-tuned from it.")],
     weight: Annotated[float, typer.Option(min=0, max=1, help="a in (1 - a) first + a second.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new network.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Mix the weights of two networks: WiSE-FT, for a weight that the training did not take."""
     from pipelines.training.interpolate import interpolate
@@ -70,11 +66,8 @@ def rank(
     allow: Annotated[
         list[str] | None, typer.Option("--allow", help="A call of the plan that may run; may be repeated.")
     ] = None,
-    allow_class: Annotated[
-        list[str] | None,
-        typer.Option(metavar="module.Class", help="A Dask cluster class that may run; may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    allow_class: AllowClass = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rank filter networks by the models that they induce, or go on with a comparison that was stopped."""
     from curate.dfn_ranking import print_ranking, said

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from curate.commands.options import AsJson
+
 if TYPE_CHECKING:
     from curate.doctor import Finding
 
@@ -20,7 +22,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "wrong": "bold red"}
 
 def doctor(
     folder: Annotated[str, typer.Argument(help="Where a run is going to lie; its disk is tried.")] = ".",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at what a run depends on: versions that fit each other, GPUs, FAISS, cores, memory, disk, extras.
 

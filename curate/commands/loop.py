@@ -17,30 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.errors import ConfigError, StoppedError
+from curate.commands.options import Allow, AllowClass, AllowPlugin, AsJson, Overrides
+from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
     from curate.advice import Advice
     from pipelines.proxies.buckets import Buckets
     from pipelines.proxies.run import Proxies
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Allow = Annotated[
-    list[str] | None,
-    typer.Option(metavar="module:function", help="Code of yours that evaluations may call; may be repeated."),
-]
-AllowClass = Annotated[
-    list[str] | None,
-    typer.Option(metavar="module.Class", help="A Dask cluster class that may run; may be repeated."),
-]
-AllowPlugin = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FILE", help="A file of `plugins` that may run; may be repeated."),
-]
 Budget = Annotated[str, typer.Option(help="Samples seen that the pool is meant for: 128e6 or 128M.")]
 
 
@@ -204,13 +188,10 @@ def _even_cuts(n: int) -> list[float]:
 @contextmanager
 def _progress(as_json: bool) -> Iterator[Any]:
     from curate.progress import shown
+    from pipelines.storage import stop_when_files_fail
 
-    try:
-        with shown(as_json) as show:
-            yield show
-    except (OSError, EOFError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise StoppedError(f"{what}; put it right and run again to go on from here") from error
+    with stop_when_files_fail(), shown(as_json) as show:
+        yield show
 
 
 def _print_buckets(found: Buckets) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from curate.commands.options import AsJson
+
 if TYPE_CHECKING:
     from pipelines.packing.pack import Packed
     from pipelines.packing.sample import SampleReader
@@ -67,7 +69,7 @@ def pack(
     outside: Outside = False,
     samples_per_shard: PerShard = 10_000,
     workers: Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make shards of images in folders, or of a table of paths and captions, for `curate init`.
 

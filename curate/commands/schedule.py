@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.loop import AllowClass, AllowPlugin
+from curate.commands.options import AllowClass, AllowPlugin, Overrides
 from pipelines.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML.")]
 StoreFile = Annotated[
     Path | None,
     typer.Option("--store", help="The file with the schedules; default: ~/.config/curate/schedules.json."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Change a value of the configuration; may be repeated."),
 ]
 Refit = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from curate.commands.options import AsJson
 from pipelines.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pipelines.output.version_diff import Place
 
 Output = Annotated[str, typer.Argument(help="The output: a folder or URL with a MANIFEST.json.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 _SHOWN = 10  # problems, before they are just counted
 
 
