@@ -153,3 +153,15 @@ class Stage(ABC):
     @abstractmethod
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return this stage's columns of one shard: `row`, and any of `weight`, `reason`, `problem`."""
+
+
+@dataclass(frozen=True)
+class NamedStage(Stage):
+    """A stage that the plan names."""
+
+    stage_name: str
+
+    @property
+    def name(self) -> str:
+        """As the plan named it."""
+        return self.stage_name

@@ -17,7 +17,7 @@ from filters.clusters import Clusters, assign, lloyd_sums, normalised, number_of
 from pipelines.columns import bytes_digest
 from pipelines.errors import StoppedError
 from pipelines.permutation import Permutation
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.score import matrix
 from pipelines.storage import Folder
 
@@ -30,24 +30,18 @@ Purpose = Literal["pruning", "duplicates"]
 
 
 @dataclass(frozen=True)
-class ClusterStage(Stage):
+class ClusterStage(NamedStage):
     """Writes each sample's `cluster`, and its `similarity` to that cluster's centroid.
 
     The training sample is drawn by the seed and a sample's place in the pool, shards sorted by name, and has
     exactly the size that is stated.
     """
 
-    stage_name: str
     config: Clusters
     gate: str
     vectors: str
     seed: int
     purpose: Purpose = "pruning"
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

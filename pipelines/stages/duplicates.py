@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
 from pipelines.pool.shards import Shard
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
@@ -28,7 +28,7 @@ _KEY_DIGITS = 8  # of a key's hex digits, enough to spread the pool evenly over 
 
 
 @dataclass(frozen=True)
-class DuplicatesStage(Stage):
+class DuplicatesStage(NamedStage):
     """Drops every sample whose image is a copy of an earlier one's, by uid, and says of which.
 
     Where fits are held, shards of an earlier generation come first: a new copy of an old sample goes, and the
@@ -40,16 +40,10 @@ class DuplicatesStage(Stage):
 
     anew: ClassVar[bool] = True
 
-    stage_name: str
     config: Duplicates
     gate: str
     source: str
     samples_per_part: int = SAMPLES_PER_PART
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -15,27 +15,21 @@ import pyarrow as pa
 from pipelines.errors import ConfigError
 from pipelines.pool.samples import byte_ranges
 from pipelines.pool.shards import unchanged
-from pipelines.stage import ShardColumns, Stage
+from pipelines.stage import NamedStage, ShardColumns
 from pipelines.storage import read_ranges
 from scoring.encoder_spec import EncoderError, EncoderSpec, identity
 
 
 @dataclass(frozen=True)
-class Embed(Stage):
+class Embed(NamedStage):
     """Reads the images of the survivors from the tars and writes their vectors as float16, length 1."""
 
     runs_model = True
 
-    stage_name: str
     spec: EncoderSpec
     gate: str
     source: str
     max_pixels: int
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

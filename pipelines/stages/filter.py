@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from filters.base import Filter, Passes, PoolFilter
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.user_files import require_files, with_file_digests
 
 if TYPE_CHECKING:
@@ -21,21 +21,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FilterStage(Stage):
+class FilterStage(NamedStage):
     """Runs a filter's passes over the pool, if it needs any, and its decision on every shard.
 
     `gate` is the stage whose survivors are judged, `sources` the stage that made each column.
     """
 
-    stage_name: str
     filter: Filter
     gate: str
     sources: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def version(self) -> int:

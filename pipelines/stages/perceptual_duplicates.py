@@ -17,7 +17,7 @@ from filters.duplicates import Perceptual
 from filters.groups import join, with_earlier
 from filters.perceptual import alike, like_earlier, search_parts
 from pipelines.columns import digest
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LARGE = 50  # members of a group, above which a person should have a look
 
 
 @dataclass(frozen=True)
-class PerceptualStage(Stage):
+class PerceptualStage(NamedStage):
     """Drops all but the first, by uid, of each group of pictures that look alike.
 
     Groups are chains of like pictures, across all shards. The search holds 80 bytes per sample. Where fits
@@ -38,14 +38,8 @@ class PerceptualStage(Stage):
 
     anew: ClassVar[bool] = True
 
-    stage_name: str
     config: Perceptual
     gate: str
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

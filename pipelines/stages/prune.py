@@ -20,7 +20,7 @@ from filters.density import Allocation, allocate, between_clusters
 from filters.grouped_select import Boundaries, count, digits_for, keeps, merge, narrow, start
 from filters.prune import Prune
 from pipelines.errors import StoppedError
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_summary_centroids
 
 if TYPE_CHECKING:
@@ -30,19 +30,13 @@ _UNIT = 1 << 30  # distances are added up as whole multiples of its inverse: in 
 
 
 @dataclass(frozen=True)
-class PruneStage(Stage):
+class PruneStage(NamedStage):
     """Drops what is beyond its cluster's quota. `cluster` is the stage that made the clusters."""
 
-    stage_name: str
     config: Prune
     gate: str
     cluster: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from filters.base import drop_first_reason
 from filters.repeats import Repeats, repeat_keys, too_frequent
 from pipelines.columns import digest
 from pipelines.regroup import read_group, write_groups
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
 
 if TYPE_CHECKING:
@@ -26,23 +26,17 @@ KEYS_PER_PART = 1_000_000
 
 
 @dataclass(frozen=True)
-class RepeatsStage(Stage):
+class RepeatsStage(NamedStage):
     """Drops every sample whose caption or image stands too often.
 
     The keys of the pool are shuffled into parts of about a million, so that equal ones meet in one part. Each
     part keeps the keys that stand too often in a file, and a shard looks its own up part by part.
     """
 
-    stage_name: str
     config: Repeats
     gate: str
     sources: Mapping[str, str]
     keys_per_part: int = KEYS_PER_PART
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

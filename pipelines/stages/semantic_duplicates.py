@@ -19,7 +19,7 @@ from filters.clusters import Clusters, nearest_others
 from filters.duplicates import Semantic
 from pipelines.columns import digest
 from pipelines.regroup import read_group, write_groups
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_summary_centroids
 from pipelines.stages.score import matrix
 from pipelines.storage import Folder
@@ -34,7 +34,7 @@ _CAME, _RANK, _UID = "generation", "rank", "uid"  # in this order samples are pr
 
 
 @dataclass(frozen=True)
-class SimilarStage(Stage):
+class SimilarStage(NamedStage):
     """Writes each sample's greatest similarity to an earlier one of its cluster, and whose that is.
 
     Earlier means more worth keeping. Clusters are brought together in bundles that fit into memory. A share
@@ -43,18 +43,12 @@ class SimilarStage(Stage):
 
     anew: ClassVar[bool] = True
 
-    stage_name: str
     config: Semantic
     gate: str
     cluster: str
     vectors: str
     of: str
     scores: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -227,17 +221,11 @@ class SimilarStage(Stage):
 
 
 @dataclass(frozen=True)
-class SemanticStage(Stage):
+class SemanticStage(NamedStage):
     """Drops samples that are more similar to an earlier one than the threshold allows."""
 
-    stage_name: str
     config: Semantic
     similar: str
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

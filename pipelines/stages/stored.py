@@ -12,24 +12,18 @@ from numpy.typing import NDArray
 
 from pipelines.pool.shards import Shard, VectorFile, unchanged
 from pipelines.pool.vectors import StoredVectors, read_vectors
-from pipelines.stage import ShardColumns, Stage
+from pipelines.stage import NamedStage, ShardColumns
 
 _PROBLEMS = (None, "no_vector", "vector_is_zero", "vector_not_finite")
 _OFF = 0.01  # how far from 1 the length of a vector may be that is taken as it is
 
 
 @dataclass(frozen=True)
-class Stored(Stage):
+class Stored(NamedStage):
     """Copies the vectors of the survivors into the column store, as float16 of length 1."""
 
-    stage_name: str
     spec: StoredVectors
     gate: str
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from filters.base import drop_first_reason
 from pipelines.output.subset import SubsetConfig, halves, read_subset, weights_of
-from pipelines.stage import ShardColumns, Stage
+from pipelines.stage import NamedStage, ShardColumns
 from pipelines.user_files import file_digest, require_files
 
 if TYPE_CHECKING:
@@ -21,17 +21,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SubsetStage(Stage):
+class SubsetStage(NamedStage):
     """Weighs samples by how often their uid stands in the file."""
 
-    stage_name: str
     config: SubsetConfig
     gate: str
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:
