@@ -29,8 +29,6 @@ class Cost:
         Who did it, in words.
     machines
         Where, each kind once: what `describe_machine` says.
-    when
-        The end of the last sitting with work, ISO 8601.
     """
 
     stage: str
@@ -41,7 +39,6 @@ class Cost:
     shards: int = 0
     teams: list[str] = field(default_factory=list)
     machines: list[dict[str, Any]] = field(default_factory=list)
-    when: str = ""
 
     def add(self, event: dict[str, Any], team: str, machines: list[dict[str, Any]]) -> None:
         """Add a sitting, given as the event that ended it."""
@@ -51,7 +48,6 @@ class Cost:
         if not event.get("new"):
             return
         self.shards += int(event["new"])
-        self.when = str(event.get("time", ""))
         self.teams += [team] if team and team not in self.teams else []
         self.machines += [each for each in machines if each not in self.machines]
 

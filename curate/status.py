@@ -22,8 +22,6 @@ from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve
 
-_TICKS = 20  # of a schedule, the newest that had work
-
 
 @dataclass(frozen=True)
 class StageStatus:
@@ -104,5 +102,5 @@ def status(run: str) -> Status:
         is_owned(folder),
         output.exists(MANIFEST),
         output.url,
-        records.read(folder, _TICKS),
+        records.read(folder, records.NEWEST),
     )

@@ -58,6 +58,19 @@ def survives(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return alive
 
 
+def why_stopped(outcome: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Return the problem of each row of an outcome, and the problem or else the reason; null for none."""
+    problem, reason = _texts(outcome, "problem"), _texts(outcome, "reason")
+    return problem, pc.coalesce(problem, reason)
+
+
+def _texts(table: pa.Table, column: str) -> pa.Array:
+    """Return a column of texts, null where there is none."""
+    if column not in table.column_names:
+        return pa.nulls(len(table), pa.string())
+    return table[column].combine_chunks()
+
+
 def tally(table: pa.Table) -> dict[str, Any]:
     """Return how many samples of a table go on, with which weights, are dropped and are set aside.
 
@@ -149,6 +162,12 @@ class ColumnStore:
             raise StoppedError(
                 f"{self._folder.path(name)} is damaged ({error}); remove it and run again"
             ) from error
+
+    def read_plain(self, stage: str, shard: str) -> pa.Table:
+        """Return all that a stage wrote of one shard but vectors and other lists."""
+        with self._opened(stage, shard, None) as file:
+            plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
+            return file.read(columns=plain)
 
     def stamp(self, stage: str, shard: str) -> Stamp | None:
         """Return the stamp of a column file; None when it is missing, damaged or not ours."""

@@ -42,18 +42,23 @@ class Panel:
 
     def add(self, number: int, columns: ShardColumns, draw: NDArray[np.uint64]) -> None:
         """Look at a shard; `draw` is a random number for each of its samples, (n,)."""
-        outcome = columns.outcome(self.stage.name)
-        rows, kept = outcome["row"].to_numpy(), survives(outcome)
-        reason = _reasons(outcome)
-        values = [axis.values(columns.rows(rows, axis.sources)) for axis in self.axes]
-        for found, histogram in zip(values, self.histograms, strict=True):
-            histogram.add(found, kept)
-        distance = _distances(self.axes, values, kept, reason)
+        outcome, values = self.count(columns)
         if not self.decides:
             return
+        rows, kept, reason = outcome["row"].to_numpy(), survives(outcome), _reasons(outcome)
+        distance = _distances(self.axes, values, kept, reason)
         for group in [KEPT, *sorted(set(reason[~kept].tolist()) - {None, ""})]:
             chosen = kept if group == KEPT else ~kept & (reason == group)
             self.samples.add(group, number, rows[chosen], distance[chosen], draw[rows[chosen]])
+
+    def count(self, columns: ShardColumns) -> tuple[pa.Table, list[Values]]:
+        """Count a shard's numbers; return its outcome, and the numbers on each axis."""
+        outcome = columns.outcome(self.stage.name)
+        rows, kept = outcome["row"].to_numpy(), survives(outcome)
+        values = [axis.values(columns.rows(rows, axis.sources)) for axis in self.axes]
+        for found, histogram in zip(values, self.histograms, strict=True):
+            histogram.add(found, kept)
+        return outcome, values
 
 
 def distances(axes: Sequence[Axis], stage: str, columns: ShardColumns) -> tuple[NDArray[Any], Values]:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from curate.config import load
+from curate.status import read_run
 from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
@@ -18,7 +16,7 @@ from pipelines.pool.shards import Shard
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.stage import ShardColumns, Stage
-from pipelines.storage import Folder, resolve
+from pipelines.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,7 @@ def open_run(run: str) -> Finished:
     ConfigError
         When the folder is none of a run, or the run has work left.
     """
-    folder = Folder(resolve(run, "."))
-    if not folder.exists("run.yaml"):
-        raise ConfigError(f"{run} is not a run folder: it holds no run.yaml")
-    config, _ = load(yaml.safe_load(folder.read("run.yaml")))
+    config, folder = read_run(run)
     stages = plan(config)
     shards, in_reach = shards_of(config, folder)
     tallies = {stage.name: _tally(folder, stage.name, shards, run) for stage in stages.stages}

@@ -13,6 +13,7 @@ from pipelines.storage import Folder
 
 FOLDER = "ticks"
 _RECORD = ".json"
+NEWEST = 20  # records that are looked at, each of which may be a request
 _KEPT = 100  # records of a run, the newest; a tick that finds nothing new leaves none
 
 Outcome = Literal["running", "done", "failed", "skipped", "stopped", "died"]

@@ -26,7 +26,6 @@ _LOOK_SECONDS = 0.5  # between looks at processes that are at work
 _IDLE_SECONDS = 5.0  # between looks at the store otherwise
 _GRACE_SECONDS = 45.0  # for ticks to end by themselves; they give their runs 30
 _TAIL = 4096
-_NEWEST = 20  # records that are looked at, each of which may be a request
 
 
 class Process(Protocol):
@@ -155,7 +154,7 @@ class Server:
 
 def _ticks(entry: Entry) -> list[Tick]:
     try:
-        return records.read(Folder(entry.run), _NEWEST)
+        return records.read(Folder(entry.run), records.NEWEST)
     except Exception:  # the run folder is out of reach: the tick will say so
         return []
 

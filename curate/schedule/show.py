@@ -17,7 +17,6 @@ from curate.schedule.records import Tick
 from curate.schedule.times import next_after
 from pipelines.storage import Folder
 
-_NEWEST = 20  # records, each of which may be a request
 _TROUBLE = ("failed", "died", "stopped")
 
 
@@ -38,7 +37,7 @@ def described(entry: Entry, now: datetime) -> dict[str, Any]:
 def _read(entry: Entry) -> tuple[list[Tick], str | None]:
     """Return an entry's newest ticks, or why its run folder can't be read."""
     try:
-        return records.read(Folder(entry.run), _NEWEST), None
+        return records.read(Folder(entry.run), records.NEWEST), None
     except Exception as error:  # a store's own kinds; the other entries are shown all the same
         return [], f"{type(error).__name__}: {error}"
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.report.choice import Place
 from curate.report.thumbnails import thumbnail
 from curate.view.query import numbers_of
 from curate.view.standing import Standing
-from pipelines.columns import DECISIONS, OUTCOME
+from pipelines.columns import DECISIONS, OUTCOME, ColumnStore
 from pipelines.pool.samples import METADATA_SUFFIX, byte_ranges, parse_json
 from pipelines.storage import read_ranges
 
@@ -160,10 +159,7 @@ def steps(standing: Standing, place: Place) -> list[Step]:
 def _row_of(standing: Standing, stage: str, place: Place) -> dict[str, Any] | None:
     """Return all that a stage wrote of a sample but vectors; None where it did not come so far."""
     columns = standing.columns(place.shard)
-    path = f"columns/{stage}/{columns.shard.name}.parquet"
-    with columns.run.open(path) as stream, pq.ParquetFile(stream) as file:
-        names = [f.name for f in file.schema_arrow if not pa.types.is_nested(f.type)]
-        table = file.read(columns=[name for name in names if name not in ("looks", "looks_hash")])
+    table = ColumnStore(columns.run).read_plain(stage, columns.shard.name)
     own = table.filter(pc.equal(table["row"], place.row))
     return dict(own.slice(0, 1).to_pylist()[0]) if len(own) else None
 

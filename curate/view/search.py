@@ -17,13 +17,13 @@ from curate.report.choice import Place
 from curate.view.match import Matcher
 from curate.view.query import NEAR, Query
 from curate.view.standing import Standing
-from pipelines.machine import usable_cpus
+from scoring.cores import usable_cores
 
 PER_PAGE = 48
 SORTED_AT_ONCE = 50 * PER_PAGE  # what is put in order in one walk; a later page walks again, for more
 MOST_SORTED = 100 * SORTED_AT_ONCE  # 240,000: whoever wants more of an order turns it round
 _REMEMBERED = 32  # answers
-_THREADS = min(4, usable_cpus())
+_THREADS = min(4, usable_cores())
 
 Made = TypeVar("Made")
 
@@ -63,13 +63,7 @@ class Search:
     def remember(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """Return what is made once for a key and costs a walk over the pool."""
         with self._dear_lock:
-            if key not in self._dear:
-                self._dear[key] = make()
-            self._dear.move_to_end(key)
-            while len(self._dear) > _REMEMBERED:
-                self._dear.popitem(last=False)
-            found: Made = self._dear[key]
-            return found
+            return _remembered(self._dear, key, make)
 
     def find(self, query: Query) -> Found:
         """Return a page of what a query finds."""
@@ -79,7 +73,8 @@ class Search:
             if not query.sort:
                 return self._in_order_of_the_pool(matcher, first)
             wanted = min(MOST_SORTED, -(-(first + PER_PAGE) // SORTED_AT_ONCE) * SORTED_AT_ONCE)
-            answer = self._answer(query, wanted, lambda: _sorted(matcher, self._shards(), wanted))
+            key = query.but(), wanted
+            answer = _remembered(self._answers, key, lambda: _sorted(matcher, self._shards(), wanted))
             total = int(answer.counts.sum())
             assert answer.first is not None
             places = [Place(*each) for each in answer.first[first : first + PER_PAGE].tolist()]
@@ -102,17 +97,9 @@ class Search:
     def _shards(self) -> range:
         return range(len(self.standing.run.shards))
 
-    def _answer(self, query: Query, wanted: int, make: Callable[[], _Answer]) -> _Answer:
-        key = (query.but(), wanted)
-        if key not in self._answers:
-            self._answers[key] = make()
-        self._answers.move_to_end(key)
-        while len(self._answers) > _REMEMBERED:
-            self._answers.popitem(last=False)
-        return self._answers[key]
-
     def _in_order_of_the_pool(self, matcher: Matcher, first: int) -> Found:
-        counts = self._answer(matcher.query, 0, lambda: _Answer(_counts(matcher, self._shards()))).counts
+        key = matcher.query.but(), 0
+        counts = _remembered(self._answers, key, lambda: _Answer(_counts(matcher, self._shards()))).counts
         ends = np.cumsum(counts)
         total = int(ends[-1]) if len(ends) else 0
         places: list[Place] = []
@@ -124,6 +111,17 @@ class Search:
                 places += [Place(shard, row) for row in rows.tolist()]
             shard += 1
         return Found(total, places, total)
+
+
+def _remembered(answers: OrderedDict[Any, Any], key: Any, make: Callable[[], Made]) -> Made:
+    """Return the answer to a key, made unless it is among the last few that were asked for."""
+    if key not in answers:
+        answers[key] = make()
+    answers.move_to_end(key)
+    while len(answers) > _REMEMBERED:
+        answers.popitem(last=False)
+    found: Made = answers[key]
+    return found
 
 
 def _counts(matcher: Matcher, shards: Sequence[int]) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ from curate.view.frame import card_item, grid
 from curate.view.query import NEAR, RANDOM, Query
 from curate.view.samples import Card
 from curate.view.standing import Standing
-from pipelines.columns import survives
 
 PER_SIDE = 12
 
@@ -28,10 +27,7 @@ def panel_of(standing: Standing, name: str, axes: Sequence[Axis]) -> Panel:
         axes = [score_axis(run, name, score, name, score) for score in made]
     panel = Panel(stage, list(axes), decides)
     for _, columns in run.columns():
-        outcome = columns.outcome(name)
-        rows, kept = outcome["row"].to_numpy(), survives(outcome)
-        for axis, histogram in zip(panel.axes, panel.histograms, strict=True):
-            histogram.add(axis.values(columns.rows(rows, axis.sources)), kept)
+        panel.count(columns)
     return panel
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curate.report.finished import Finished, shards_of
 from curate.report.funnel import Sums
 from curate.status import read_run
-from pipelines.columns import DECISIONS, ColumnStore, survives
+from pipelines.columns import DECISIONS, ColumnStore, survives, why_stopped
 from pipelines.lock import is_owned
 from pipelines.plan import plan
 from pipelines.runner import add_tallies
@@ -114,19 +114,11 @@ class Standing:
             outcome = columns.outcome(stage)
             gone = ~survives(outcome)
             rows = outcome["row"].to_numpy()[gone]
-            problem, why = _why(outcome)
+            problem, why = why_stopped(outcome)
             at[rows], stopped[rows] = number, True
-            aside[rows], reason[rows] = problem[gone], why[gone]
+            aside[rows] = np.asarray(problem.is_valid())[gone]
+            reason[rows] = why.to_numpy(zero_copy_only=False)[gone]
         return Fates(at, stopped, aside, reason)
-
-
-def _why(outcome: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
-    """Return for each row of an outcome whether it has a problem, and the problem or the reason."""
-    nothing = pa.nulls(len(outcome), pa.string())
-    there = outcome.column_names
-    problem, reason = (outcome[name] if name in there else nothing for name in ("problem", "reason"))
-    why = np.asarray(pc.coalesce(problem, reason).to_pandas(), object)
-    return np.asarray(problem.is_valid()), why
 
 
 def look(run: str) -> Standing:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.columns import DECISIONS, survives
+from pipelines.columns import DECISIONS, survives, why_stopped
 from pipelines.stage import ShardColumns, Stage
 
 
@@ -48,10 +47,10 @@ class Decide(Stage):
                 weight[rows] *= outcome["weight"].to_numpy()  # a copy of a copy counts as often
             stopped = outcome.filter(pa.array(~survives(outcome)))
             rows = stopped["row"].to_numpy()
-            problem, why = _texts(stopped, "problem"), _texts(stopped, "reason")
+            problem, why = why_stopped(stopped)
             stage[rows], weight[rows] = gate, 0
             set_aside[rows] = problem.is_valid().to_numpy(zero_copy_only=False)
-            reason[rows] = pc.coalesce(problem, why).to_numpy(zero_copy_only=False)
+            reason[rows] = why.to_numpy(zero_copy_only=False)
         return pa.table(
             {
                 "uid": samples["uid"],
@@ -64,10 +63,3 @@ class Decide(Stage):
                 "set_aside": set_aside,
             }
         )
-
-
-def _texts(table: pa.Table, column: str) -> pa.Array:
-    """Return a column of texts, null where there is none."""
-    if column not in table.column_names:
-        return pa.nulls(len(table), pa.string())
-    return table[column].combine_chunks()
