@@ -28,7 +28,8 @@ from benchmarks.pools import write_pool
 from pipelines.config import RunConfig
 from pipelines.pool.samples import read_whole
 from pipelines.run import execute
-from scoring.encoder import Encoder, usable_cores
+from scoring.cores import usable_cores
+from scoring.encoder import Encoder
 from scoring.encoder_spec import EncoderSpec
 from scoring.model_loading import new_model
 

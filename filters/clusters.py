@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from scoring.cores import usable_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +85,7 @@ def spherical_kmeans(vectors: NDArray[np.float32], k: int, *, iterations: int = 
     if not np.isfinite(vectors).all():
         raise ValueError("the vectors to be clustered hold numbers that are not finite")
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(_cores())  # a pool waits for its centroids: nothing else runs
+    faiss.omp_set_num_threads(usable_cores())  # a pool waits for its centroids: nothing else runs
     try:
         means = faiss.Kmeans(
             d,
@@ -185,7 +186,3 @@ def lloyd_sums(vectors: NDArray[Any], nearest: NDArray[np.integer[Any]], k: int)
     if len(order):
         sums[inhabited] = np.add.reduceat(vectors[order].astype(np.float64), first, axis=0)
     return sums
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

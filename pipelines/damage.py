@@ -7,9 +7,11 @@ import errno
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.errors import CurateError, StoppedError
 from pipelines.object_store import what_failed
+from pipelines.storage import filesystem
 
 
 @contextlib.contextmanager
@@ -31,3 +33,11 @@ def reading(file: str, error: type[CurateError] = StoppedError) -> Iterator[None
             raise
         what = (str(found).strip() or type(found).__name__).splitlines()[0][:200]
         raise error(f"{file} can't be read: {what}; fetch it again, or leave it out") from found
+
+
+@contextlib.contextmanager
+def open_parquet(url: str) -> Iterator[pq.ParquetFile]:
+    """Open one of the user's Parquet files; errors as `reading`, also for what is read of it in the block."""
+    fs, path = filesystem(url)
+    with reading(url), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+        yield file

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.errors import ConfigError
-from pipelines.machine import describe_machine
+from pipelines.machine import describe_machine, versions_of
 from pipelines.storage import Folder
 
 Item = TypeVar("Item")
@@ -152,8 +152,6 @@ def _refuse_difference(agreement: Agreement) -> None:
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Return name and version of Python and of what computes, without builds such as +cu128."""
-    found = [("python", ".".join(platform.python_version_tuple()[:2]))]
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found.append((name, metadata.version(name).partition("+")[0]))
-    return tuple(found)
+    there = versions_of(_PACKAGES).items()
+    python = ".".join(platform.python_version_tuple()[:2])
+    return ("python", python), *((name, version.partition("+")[0]) for name, version in there)

@@ -6,14 +6,14 @@ import contextlib
 import os
 from pathlib import Path
 
-from pipelines.machine import usable_cpus
+from scoring.cores import usable_cores
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
     """Return the number of cores that this process may use: those it is bound to, and its cgroup's quota."""
-    cores = usable_cpus()
+    cores = usable_cores()
     quota = cpu_quota()
     return max(1, min(cores, int(quota + 0.5))) if quota else cores
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from scoring.cores import usable_cores
 
 _PACKAGES = ("curate-pools", "torch", "open_clip_torch", "faiss-gpu", "faiss-cpu", "numpy", "pyarrow")
 _NVIDIA_SECONDS = 20  # a driver that hangs must not hold a run up
@@ -25,19 +27,12 @@ def describe_machine() -> dict[str, Any]:
         `system`: operating system and architecture; `versions`: of Python and what computes.
     """
     return {
-        "cpus": usable_cpus(),
+        "cpus": usable_cores(),
         "cpu": _cpu_name(),
-        "gpus": _gpu_names(),
+        "gpus": ask_driver("name") or [],
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions_of(_PACKAGES)},
     }
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
@@ -49,20 +44,26 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpu_names() -> list[str]:
+def ask_driver(field: str) -> list[str] | None:
+    """Return what NVIDIA's driver says of each GPU (`name`, `driver_version` …); None where there is none."""
     if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return None
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):  # no driver behind the command
-        return []
+        return None
     return [line.strip() for line in asked.stdout.splitlines() if line.strip()]
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+def installed(name: str) -> str | None:
+    """Return the version of an installed package; None when it is not there."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+    return None
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {name: installed(name) for name in names}
+    return {name: version for name, version in found.items() if version is not None}

@@ -122,7 +122,7 @@ def execute(
 def _decide(runner: Runner, stages: Plan, config: RunConfig) -> tuple[dict[str, Any], ...]:
     """Take the pool through all stages, and tell what stood out on the way; return the placeholders."""
     runner.go(stages.stages[:1])
-    _tell_of_empty(runner, runner.emit)
+    _tell_of_empty(runner)
     stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in runner.shards)
     for each in stand_ins:
         runner.emit({"event": "placeholder", **each._asdict(), "message": told(each)})
@@ -149,13 +149,13 @@ def _announce(shards: list[Shard], emit: Emit) -> None:
         emit({"event": "warning", "message": text})
 
 
-def _tell_of_empty(runner: Runner, emit: Emit) -> None:
+def _tell_of_empty(runner: Runner) -> None:
     """Say which shards hold not one sample: most often a download that failed without a word."""
     tallies = runner.stamps["ingest"]
     if empty := [shard.name for shard in runner.shards if not tallies[shard.name].tally["samples"]]:
         some = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
         of_all = f"{len(empty):,} of {len(runner.shards):,} shards"
-        emit({"event": "warning", "message": f"{of_all} hold no sample: {some}"})
+        runner.emit({"event": "warning", "message": f"{of_all} hold no sample: {some}"})
 
 
 def _preload(stages: Plan, run: Folder, shards: list[Shard]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from scoring.ahead import work_ahead
+from scoring.cores import usable_cores
 from scoring.cuda_model import CudaModel, Pending
 from scoring.decode_pool import DecodePool, Layout, Read
 from scoring.encoder_spec import EncoderError, EncoderSpec
@@ -235,11 +235,6 @@ def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_device(name: str) -> torch.device:

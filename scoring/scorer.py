@@ -8,13 +8,6 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SEEN = {
-    "images": "decoded images, uint8 (height, width, 3) each",
-    "image_vectors": "vectors of the images, (n, d)",
-    "text_vectors": "vectors of the captions, (n, d)",
-}
-"""What a scorer may ask for beside columns."""
-
 
 class Scorer(BaseModel, ABC):
     """A score that a sample has by itself. Its fields are its parameters, as in the config."""
@@ -22,7 +15,8 @@ class Scorer(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ClassVar[str]  # what `score:` calls it, and the name of its column
-    needs: ClassVar[tuple[str, ...]]  # of `SEEN`, or columns: caption, width, an earlier score …
+    # images, image_vectors, text_vectors, or columns: caption, width, an earlier score …
+    needs: ClassVar[tuple[str, ...]]
     version: ClassVar[int] = 1  # raise it when the same parameters give other scores
     files: ClassVar[tuple[str, ...]] = ()  # parameters that name a file; what is in it counts, not its place
     batch_size: ClassVar[int] = 256  # samples at a time

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from curate.doctor.finding import Finding
-from curate.doctor.packages import installed
+from pipelines.machine import ask_driver, installed
 
 _TOGETHER = "install torch and torchvision together, as https://pytorch.org/get-started says for this machine"
 _SECONDS = 90  # of a first import from a slow disk
@@ -159,12 +158,5 @@ def faiss(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
 
 def driver() -> str | None:
     """Return what NVIDIA's driver says of itself; None where there is none."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    version = asked.stdout.split("\n")[0].strip()
-    return f"driver {version}" if version else None
+    versions = ask_driver("driver_version")
+    return f"driver {versions[0]}" if versions else None

@@ -11,6 +11,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from curate.doctor.finding import Finding
+from pipelines.machine import installed
 
 PACKAGE = "curate-pools"
 _NAMED = ("torch", "torchvision", "open_clip_torch", "numpy", "pyarrow", "dask")
@@ -75,14 +76,6 @@ def plugins() -> Iterator[Finding]:
 
     found = [f"{point.name} ({sort}, from {point.value})" for sort, point in offered()]
     yield Finding("plugins", "ok", ", ".join(found) or "none installed")
-
-
-def installed(name: str) -> str | None:
-    """Return the version of an installed package."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _requirements() -> list[Requirement]:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.columns import ColumnStore
-from pipelines.damage import reading
+from pipelines.damage import open_parquet
 from pipelines.errors import ConfigError
 from pipelines.output.subset import halves, places_of, uids_of
 from pipelines.pool.shards import Shard, expand
 from pipelines.pool.tables import checked_uids
-from pipelines.storage import Folder, filesystem
+from pipelines.storage import Folder
 
 _AT_ONCE = 4_000_000
 _EXAMPLES = 3
@@ -94,8 +93,7 @@ def uids_of_run(run: Folder, shards: Iterable[Shard]) -> Iterator[NDArray[np.voi
 def uids_of_tables(spec: str | list[str], column: str = "uid") -> Iterator[NDArray[np.void]]:
     """Yield the uids of Parquet files in pieces; img2dataset's rows without an image are left out."""
     for table in expand(spec, suffix=".parquet"):
-        fs, path = filesystem(table.url)
-        with reading(table.url), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+        with open_parquet(table.url) as file:
             names = file.schema_arrow.names
             if column not in names:
                 raise ConfigError(f"{table.url} has no column {column!r}; its columns are {', '.join(names)}")

@@ -23,14 +23,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipelines.engine import Engine, EngineConfig
-from pipelines.errors import ConfigError, StoppedError
+from pipelines.errors import ConfigError
 from pipelines.lock import own
 from pipelines.output.export import harmless
 from pipelines.packing.rows import PackingProblem
 from pipelines.packing.sample import SampleReader
 from pipelines.packing.shard import STATE, Packer, pack_shard
 from pipelines.packing.source import Source
-from pipelines.storage import Folder, is_local
+from pipelines.storage import Folder, is_local, stop_when_files_fail
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -57,6 +57,7 @@ class Packed:
     bytes: int
 
 
+@stop_when_files_fail()
 def pack(
     source: Source,
     reader: SampleReader,
@@ -90,17 +91,13 @@ def pack(
         When a file could not be written; a later call goes on.
     """
     options = _options(source, reader, samples_per_shard)
-    try:
-        _refuse_foreign(output, options)
-        _look(source, reader, _inside(output))
-        with own(output / STATE):
-            output.write(_OPTIONS, json.dumps(options, indent=1).encode())
-            output.sweep()
-            records = _pack(source, Packer(reader, output, options), samples_per_shard, workers, emit)
-            return _finish(output, records, source, options)
-    except (OSError, EOFError, pa.ArrowException) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise StoppedError(f"{what}; put it right and run it again to go on from here") from error
+    _refuse_foreign(output, options)
+    _look(source, reader, _inside(output))
+    with own(output / STATE):
+        output.write(_OPTIONS, json.dumps(options, indent=1).encode())
+        output.sweep()
+        records = _pack(source, Packer(reader, output, options), samples_per_shard, workers, emit)
+        return _finish(output, records, source, options)
 
 
 def _options(source: Source, reader: SampleReader, samples_per_shard: int) -> dict[str, Any]:

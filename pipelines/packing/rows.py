@@ -22,6 +22,11 @@ class PackingProblem(Exception):  # noqa: N818 - it is the sample that has the p
         return type(self), (self.reason, str(self))
 
 
+def spelled(path: str) -> str:
+    """Return a path in valid Unicode, whatever bytes a file's name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One sample of the source.
@@ -52,7 +57,7 @@ class Row:
     @property
     def spelled(self) -> str:
         """The place in valid Unicode, whatever bytes a file's name has."""
-        return os.fsencode(self.place).decode("utf-8", "backslashreplace")
+        return spelled(self.place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.packing.rows import Captions, PackingProblem, Row
+from pipelines.packing.rows import Captions, PackingProblem, Row, spelled
 from pipelines.pool.ingest import Limits
 from pipelines.pool.samples import CAPTION_SUFFIXES, METADATA_SUFFIX, parse_json, uid_of
 from scoring.images import ImageProblem, read_header
@@ -122,9 +122,9 @@ class SampleReader:
         try:
             found = parse_json(data)
         except (ValueError, TypeError, RecursionError) as error:
-            raise PackingProblem("bad_metadata", f"{_spelled(name)}: {error}"[:500]) from None
+            raise PackingProblem("bad_metadata", f"{spelled(name)}: {error}"[:500]) from None
         if not isinstance(found, dict):
-            raise PackingProblem("bad_metadata", f"{_spelled(name)} holds no JSON object")
+            raise PackingProblem("bad_metadata", f"{spelled(name)} holds no JSON object")
         return found
 
     def _side(self, path: str, limit: int, too_large: str) -> bytes | None:
@@ -139,31 +139,27 @@ class SampleReader:
         try:
             real = os.path.realpath(posixpath.join(self.root, path))
             if not self.outside and os.path.commonpath([real, self.root]) != self.root:
-                raise PackingProblem("outside_source", f"{_spelled(path)} leads out of the folder")
+                raise PackingProblem("outside_source", f"{spelled(path)} leads out of the folder")
             # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
             handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             reason = "missing_file" if isinstance(error, FileNotFoundError) else "unreadable_file"
-            raise PackingProblem(reason, f"{_spelled(path)}: {_why(error)}") from None
+            raise PackingProblem(reason, f"{spelled(path)}: {_why(error)}") from None
         with os.fdopen(handle, "rb", buffering=0) as stream:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
-                raise PackingProblem("unreadable_file", f"{_spelled(path)} is no ordinary file")
+                raise PackingProblem("unreadable_file", f"{spelled(path)} is no ordinary file")
             if found.st_size > limit:
-                raise PackingProblem(too_large, f"{_spelled(path)}: {found.st_size:,} bytes")
+                raise PackingProblem(too_large, f"{spelled(path)}: {found.st_size:,} bytes")
             try:
                 return stream.readall()
             except OSError as error:
-                raise PackingProblem("unreadable_file", f"{_spelled(path)}: {_why(error)}") from None
+                raise PackingProblem("unreadable_file", f"{spelled(path)}: {_why(error)}") from None
 
 
 def _text(metadata: dict[str, Any]) -> str | None:
     found = [metadata.get(name) for name in ("caption", "text")]
     return next((text for text in found if isinstance(text, str)), None)
-
-
-def _spelled(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _why(error: Exception) -> str:

@@ -16,6 +16,7 @@ from pipelines.packing.columns import Columns, bad_row
 from pipelines.packing.rows import Row
 from pipelines.pool.samples import parse_json
 from pipelines.pool.tables import footer
+from pipelines.pool.vectors import row_groups
 
 TEXT_TABLES = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 TABLES = {**TEXT_TABLES, ".parquet": "Parquet"}
@@ -141,10 +142,7 @@ class ParquetRows:
 
     def _part(self, file: Path, first: int, last: int) -> Iterator[Row]:
         with pq.ParquetFile(file) as table:
-            sizes = [table.metadata.row_group(n).num_rows for n in range(table.metadata.num_row_groups)]
-            starts = list(itertools.accumulate(sizes, initial=0))
-            groups = [n for n, size in enumerate(sizes) if starts[n] < last and starts[n] + size > first]
-            number = starts[groups[0]] if groups else last
+            groups, number = row_groups(table, first, last)
             for batch in table.iter_batches(_BATCH_ROWS, row_groups=groups):
                 start = max(0, first - number)
                 wanted = batch.slice(start, max(0, last - number - start))

@@ -16,7 +16,7 @@ from filters.base import Filter, Rule
 from pipelines.columns import OUTCOME
 from pipelines.errors import ConfigError
 from pipelines.plugins.code import Code, code_of_entry_point, code_of_file, describe, refused
-from pipelines.plugins.use import Facts, PluginUse, Sort
+from pipelines.plugins.use import VECTORS, Facts, PluginUse, Sort
 from pipelines.storage import resolve
 from pipelines.user_files import require_files, with_absolute_files
 from scoring.scorer import Scorer
@@ -28,7 +28,6 @@ _BASES: Mapping[Sort, type[BaseModel]] = {"filter": Filter, "scorer": Scorer}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _STAGES = ("ingest", "embed", "scores", "similar", "decisions", "write")
-_VECTORS = {"image_vectors": "image", "text_vectors": "text"}
 
 
 class PluginFile(BaseModel):
@@ -92,7 +91,7 @@ class Offer:
             return Facts(
                 sort="filter", kind=self.kind, columns=made.columns, scores=made.scores, vectors=vectors
             )
-        vectors = {name: made.encoder for name in made.needs if name in _VECTORS}
+        vectors = {name: made.encoder for name in made.needs if name in VECTORS}
         if made.encoder is not None and not vectors:
             raise ValueError(f"encoder: {self.kind} needs no vectors")
         makes = given.get("as") or (self.kind if made.encoder is None else f"{self.kind}_{made.encoder}")

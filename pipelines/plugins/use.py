@@ -15,6 +15,7 @@ from pipelines.user_files import with_file_digests
 from scoring.scorer import Scorer
 
 Sort = Literal["filter", "scorer"]
+VECTORS = {"image_vectors": "image", "text_vectors": "text"}  # what a scorer calls them, and their columns
 
 
 class Facts(BaseModel):

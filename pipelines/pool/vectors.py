@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.damage import reading
+from pipelines.damage import open_parquet, reading
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.shards import Info, VectorFile, facts
 from pipelines.storage import filesystem
@@ -236,13 +237,17 @@ def _column(column: pa.ChunkedArray, file: VectorFile) -> tuple[NDArray[Any], ND
 
 def read_rows(table: str, columns: list[str], rows: tuple[int, int]) -> pa.Table:
     """Return some columns of rows `first` to `last` (exclusive) of a Parquet file, by its row groups."""
-    fs, path = filesystem(table)
-    with reading(table), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
-        sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = [n for n, end in enumerate(ends) if end > rows[0] and end - sizes[n] < rows[1]]
+    with open_parquet(table) as file:
+        groups, start = row_groups(file, *rows)
         if not groups:
             return file.schema_arrow.empty_table().select(columns)
         found = file.read_row_groups(groups, columns=columns)
-        start = rows[0] - int(ends[groups[0]] - sizes[groups[0]])
-        return found.slice(start, rows[1] - rows[0])
+        return found.slice(rows[0] - start, rows[1] - rows[0])
+
+
+def row_groups(file: pq.ParquetFile, first: int, last: int) -> tuple[list[int], int]:
+    """Return the row groups that hold rows `first` to `last` (exclusive), and which row they begin with."""
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
+    starts = list(itertools.accumulate(sizes, initial=0))
+    groups = [n for n, size in enumerate(sizes) if starts[n] < last and starts[n] + size > first]
+    return groups, starts[groups[0]] if groups else last

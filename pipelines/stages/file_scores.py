@@ -17,14 +17,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from pipelines.columns import OUTCOME, digest, fingerprint
-from pipelines.damage import reading
+from pipelines.damage import open_parquet
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.shards import expand
 from pipelines.pool.tables import checked_uids, footer, require_numbers
 from pipelines.regroup import read_group, write_groups
 from pipelines.score_config import FileScores
-from pipelines.stage import Pool, ShardColumns, Stage
-from pipelines.storage import Folder, filesystem
+from pipelines.stage import NamedStage, Pool, ShardColumns
+from pipelines.storage import Folder
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -35,7 +35,7 @@ _READERS = 16
 
 
 @dataclass(frozen=True)
-class FileScoresStage(Stage):
+class FileScoresStage(NamedStage):
     """Writes the scores that files give to samples; null where they give none.
 
     Rows of the files and samples of the pool are shuffled by a hash of what they are joined on into parts of
@@ -46,17 +46,11 @@ class FileScoresStage(Stage):
 
     anew: ClassVar[bool] = True
 
-    stage_name: str
     config: FileScores
     gate: str
     rows: int
     made_of: str
     rows_per_part: int = ROWS_PER_PART
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -115,9 +109,8 @@ class FileScoresStage(Stage):
         number, url = item
         names: list[str] = []
         first = 0
-        fs, path = filesystem(url)
         columns = list(dict.fromkeys([self.config.theirs, *self.config.columns.values()]))
-        with reading(url), fs.open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+        with open_parquet(url) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
                 names.append(f"given/{number:06d}-{len(names):05d}.arrow")
                 key = self._keys(batch[self.config.theirs], url, first)

@@ -14,9 +14,9 @@ from filters.base import Filter, PoolFilter
 from pipelines.errors import ConfigError
 from pipelines.plugins.code import refused
 from pipelines.plugins.results import checked_decision, checked_scores
-from pipelines.plugins.use import PluginUse
+from pipelines.plugins.use import VECTORS, PluginUse
 from pipelines.pool.samples import byte_ranges
-from pipelines.stage import Pool, ShardColumns, Stage
+from pipelines.stage import NamedStage, Pool, ShardColumns, Stage
 from pipelines.stages.filter import passes
 from pipelines.stages.score import matrix
 from pipelines.storage import read_ranges
@@ -26,22 +26,14 @@ from scoring.scorer import Scorer
 if TYPE_CHECKING:
     from pipelines.plan import Plan
 
-_VECTORS = {"image_vectors": "image", "text_vectors": "text"}  # what a scorer calls them, and their columns
-
 
 @dataclass(frozen=True)
-class PluginStage(Stage):
+class PluginStage(NamedStage):
     """What plugins have in common. `sources` is the stage that made each column."""
 
-    stage_name: str
     use: PluginUse
     gate: str
     sources: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """As the plan named it."""
-        return self.stage_name
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -121,8 +113,8 @@ class PluginScoreStage(PluginStage):
         """Return what the scorer asked for; note the images that don't decode."""
         seen: dict[str, Any] = {}
         for name in self.use.facts.columns:
-            if name in _VECTORS:
-                seen[name] = matrix(part[_VECTORS[name]])
+            if name in VECTORS:
+                seen[name] = matrix(part[VECTORS[name]])
             elif name == "images":
                 seen[name] = []
                 for place, data in enumerate(_images(part, url)):
@@ -170,8 +162,8 @@ def _plan_scorer(plan: Plan, use: PluginUse, where: str) -> None:
     plan.refuse_taken(makes, where)
     sources: dict[str, str] = {}
     for name in facts.columns:
-        if name in _VECTORS:
-            sources[_VECTORS[name]] = plan.vectors(facts.vectors[name], where, [_VECTORS[name]])
+        if name in VECTORS:
+            sources[VECTORS[name]] = plan.vectors(facts.vectors[name], where, [VECTORS[name]])
         elif name == "images":
             plan.require_images(where, f"for {facts.kind} to see")
             sources["members"] = "ingest"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.limits import memory_limit
 from pipelines.pool.shards import Shard
 from pipelines.storage import RangeReader
 from scoring.ahead import work_ahead
-from scoring.encoder import usable_cores
+from scoring.cores import usable_cores
 
 _PIECE = 32  # pictures that a thread decodes at once
 
@@ -57,8 +57,7 @@ class Pictures:
         """Take in one more picture."""
         if not len(self):
             # More than there is would be refused at once; what is not written to is not there yet.
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            n = min(self._room, memory) // picture.nbytes
+            n = min(self._room, memory_limit() or self._room) // picture.nbytes
             self._held = torch.empty((n, *picture.shape), dtype=torch.uint8)
         if self._n_held == len(self._held):
             self._places.append(place)

@@ -155,7 +155,7 @@ def test_extras_say_how_to_get_them() -> None:
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(limits, "_CGROUP", tmp_path)
-    monkeypatch.setattr(limits, "usable_cpus", lambda: 64)
+    monkeypatch.setattr(limits, "usable_cores", lambda: 64)
     return tmp_path
 
 

@@ -38,9 +38,9 @@ def test_finds_planted_clusters() -> None:
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = blobs(5000, 20)
-    monkeypatch.setattr("filters.clusters._cores", lambda: 1)
+    monkeypatch.setattr("filters.clusters.usable_cores", lambda: 1)
     one = spherical_kmeans(vectors, 40)
-    monkeypatch.setattr("filters.clusters._cores", lambda: 2)
+    monkeypatch.setattr("filters.clusters.usable_cores", lambda: 2)
     two = spherical_kmeans(vectors, 40)
     np.testing.assert_array_equal(one.centroids, two.centroids)
 
