@@ -20,8 +20,10 @@ from tests.pools import config, result_bytes, write_raw_pool
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Return the workers of this process: they are forked from its fork server."""
-    return [worker for child in psutil.Process().children() for worker in child.children()]
+    """Return the workers of this process: children of its fork server, not of the tests' browser."""
+    mine = [each for each in psutil.process_iter(["ppid", "cmdline"]) if each.info["ppid"] == os.getpid()]
+    servers = [each for each in mine if "forkserver" in str(each.info["cmdline"])]
+    return [worker for server in servers for worker in server.children()]
 
 
 @pytest.mark.slow
