@@ -230,17 +230,20 @@ def _last_words(log: str, code: int) -> str:
 def _the_one_that_waits(run: Folder) -> Iterator[bool]:
     """Hold the place of the one tick of this machine that may wait for a run; yield whether it was free."""
     name = f"curate-{os.getuid()}-{hashlib.sha256(run.url.encode()).hexdigest()[:16]}.waiting"
+    path = Path(tempfile.gettempdir()) / name
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(Path(tempfile.gettempdir()) / name, flags, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except OSError:
         yield False
         return
+    alone = False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = os.path.samestat(os.fstat(descriptor), path.stat())  # else its owner took it away
+        yield alone
     finally:
+        if alone:
+            path.unlink(missing_ok=True)
         os.close(descriptor)

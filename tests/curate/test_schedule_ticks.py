@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -190,7 +191,11 @@ def test_status_and_list_show_what_failed_until_one_is_done(world: World) -> Non
     assert "no schedules" in invoke(app, ["schedule", "list", "--store", str(store)]).stdout
 
 
-def test_a_tick_is_skipped_or_waits_while_a_run_is_at_work(world: World) -> None:
+def test_a_tick_is_skipped_or_waits_while_a_run_is_at_work(
+    world: World, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path_factory.mktemp("shared")
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
     with own(Folder(str(world.home / "run"))):
         tick = world.ticker.tick(world.work())
         assert tick is not None
@@ -203,12 +208,14 @@ def test_a_tick_is_skipped_or_waits_while_a_run_is_at_work(world: World) -> None
         second = world.ticker.tick(world.work(overlap="wait"))  # only one may wait
         assert second is not None
         assert second.outcome == "skipped"
+        assert len(list(shared.iterdir())) == 1
         owner.__exit__(None, None, None)
 
     waiting = Ticker(lambda: world.now, sleep, world.start)
     tick = waiting.tick(world.work(overlap="wait"))
     assert tick is not None
     assert (tick.outcome, len(world.slept)) == ("done", 1)
+    assert not list(shared.iterdir())
 
 
 def test_a_full_disk_keeps_no_tick_from_its_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
