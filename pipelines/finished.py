@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +15,9 @@ from pipelines.columns import fingerprint
 from pipelines.config import RunConfig
 from pipelines.output.versions import MANIFEST
 from pipelines.plugins.use import PluginUse
-from pipelines.pool.shards import expand, facts, list_folder
-from pipelines.pool.vectors import StoredVectors, npy_beside
+from pipelines.pool.listing import PoolFiles, list_pool
+from pipelines.pool.shards import expand, facts
+from pipelines.pool.vectors import StoredVectors
 from pipelines.storage import Folder, resolve
 from pipelines.user_files import file_times
 from scoring.encoder_spec import LOCAL_DIR
@@ -27,18 +27,18 @@ FINISHED = "state/finished"  # there when all that the run folder says is of one
 Listed = list[Any]
 
 
-def seen(config: RunConfig, base: str | Path = ".") -> str:
+def seen(config: RunConfig, pool: PoolFiles) -> str:
     """Return a hash of all that a run is made from: configuration, code, and every file by size and time.
 
     Parameters
     ----------
     config
         The run's configuration.
-    base
-        Where its relative paths start.
+    pool
+        The files of its pool, as they were listed.
     """
     content = config.model_dump(mode="json", serialize_as_any=True, exclude={"engine"})
-    return fingerprint(metadata.version("curate-pools"), content, _pool(config, base), _named_files(config))
+    return fingerprint(metadata.version("curate-pools"), content, _pool(pool), _named_files(config))
 
 
 def note_finished(run: Folder, output: Folder, what: str) -> None:
@@ -62,26 +62,16 @@ def is_up_to_date(config: RunConfig, base: str | Path = ".") -> bool:
         manifest = _manifest(Folder(resolve(config.output.folder, base)))
     except FileNotFoundError:
         return False
-    return bool(noted == {"seen": seen(config, base), "manifest": manifest})
+    return bool(noted == {"seen": seen(config, list_pool(config, base)), "manifest": manifest})
 
 
 def _manifest(output: Folder) -> str:
     return hashlib.sha256(output.read(MANIFEST)).hexdigest()
 
 
-def _pool(config: RunConfig, base: str | Path) -> Listed:
-    if config.pool.shards is not None:
-        return [[shard.url, shard.size, shard.version] for shard in expand(config.pool.shards, base)]
-    assert config.pool.metadata is not None
-    tables = [shard.url for shard in expand(config.pool.metadata, base, ".parquet")]
-    stored = [spec for spec in (config.encoder, *config.encoders.values()) if isinstance(spec, StoredVectors)]
-    names = {name for spec in stored for name in spec.names.values()}
-    beside = {npy_beside(table, name) for table in tables for name in names}
-    folders = {posixpath.dirname(url) for url in (*tables, *beside)}
-    return [
-        [folder, sorted([name, *facts(info)] for name, info in list_folder(folder).items())]
-        for folder in sorted(folders)
-    ]
+def _pool(pool: PoolFiles) -> Listed:
+    files = [[file.url, file.size, file.version] for file in pool.files]
+    return [files, sorted([url, *facts(info)] for url, info in pool.beside.items())]
 
 
 def _named_files(config: RunConfig) -> Listed:

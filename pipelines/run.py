@@ -22,9 +22,10 @@ from pipelines.output.versions import publish as publish_version
 from pipelines.output.write import COPIED, Writer
 from pipelines.plan import Plan, plan
 from pipelines.plugins.use import PluginUse
+from pipelines.pool.listing import list_pool
 from pipelines.pool.placeholders import placeholders, told
 from pipelines.pool.shards import Shard, numbering_gaps
-from pipelines.pool.tables import pool_shards
+from pipelines.pool.tables import shards_of
 from pipelines.refit import fits_of, note_fits
 from pipelines.runner import Emit, Runner
 from pipelines.score_config import FileScores
@@ -88,8 +89,9 @@ def execute(
     refuse_unlisted(config.engine, allow_class)
     stages = plan(config, base)
     require_code(stages.stages)
-    found = seen(config, base)  # first: what changes from here on is there for the next run to see
-    shards = pool_shards(config, base, stages.stored_vectors)
+    pool = list_pool(config, base)  # once: what changes from here on is there for the next run to see
+    found = seen(config, pool)
+    shards = shards_of(config, pool, stages.stored_vectors)
     run, output = (Folder(resolve(place, base)) for place in (config.run, config.output.folder))
     ours = [run, output] if config.output.shards is not None else [run]
     if config.output.shards is not None:

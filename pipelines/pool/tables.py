@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from pipelines.columns import OUTCOME
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.pool.config import PoolConfig
-from pipelines.pool.shards import Info, Shard, VectorFile, expand, list_folder
-from pipelines.pool.vectors import find_vectors, npy_beside, width_of
+from pipelines.pool.listing import PoolFiles, list_pool
+from pipelines.pool.shards import Info, Shard, VectorFile, expand
+from pipelines.pool.vectors import find_vectors, width_of
 from pipelines.storage import filesystem
 
 ROWS_PER_SHARD = 100_000  # a worker holds the vectors of one shard: 150 MB of ViT-L's images
@@ -63,7 +64,10 @@ def layout_of(pool: PoolConfig, base: str | Path = ".") -> Layout:
         When a column that the configuration names is not there, or a score is no number.
     """
     assert pool.metadata is not None
-    first = expand(pool.metadata, base, ".parquet")[0].url
+    return _layout(pool, expand(pool.metadata, base, ".parquet")[0].url)
+
+
+def _layout(pool: PoolConfig, first: str) -> Layout:
     schema = footer(first)[1]
     for ours, theirs in pool.columns.items():
         if theirs not in schema.names:
@@ -115,31 +119,33 @@ def _missing(where: str, name: str, file: str, schema: pa.Schema) -> str:
 
 
 def pool_shards(config: RunConfig, base: str | Path = ".", vectors: Iterable[str] = ()) -> list[Shard]:
+    """List a pool, and return its shards as `shards_of` does."""
+    return shards_of(config, list_pool(config, base), vectors)
+
+
+def shards_of(config: RunConfig, pool: PoolFiles, vectors: Iterable[str] = ()) -> list[Shard]:
     """Return the shards of a pool, of whichever kind; of tables, all that a run will read is looked at.
 
     Parameters
     ----------
     config
         The run's configuration.
-    base
-        Where relative paths start.
+    pool
+        The files of its pool.
     vectors
         The names of the stored vectors that the run's stages read.
 
     Raises
     ------
     ConfigError
-        When files are missing, or what lies in them is not what the configuration says.
+        When what lies in the files is not what the configuration says.
     """
     if config.pool.shards is not None:
-        return expand(config.pool.shards, base)
-    layout = layout_of(config.pool, base)
-    assert config.pool.metadata is not None
-    tables = expand(config.pool.metadata, base, ".parquet")
+        return pool.files
+    layout = _layout(config.pool, pool.files[0].url)
     stored = sorted(set(vectors))
-    listing = _listing(tables, stored)
-    with ThreadPoolExecutor(_READERS) as pool:
-        looked = list(pool.map(lambda table: _look(table, layout, stored, listing), tables))
+    with ThreadPoolExecutor(_READERS) as readers:
+        looked = list(readers.map(lambda table: _look(table, layout, stored, pool.beside), pool.files))
     _require_one_width([widths for _, widths in looked])
     shards = sorted((shard for found, _ in looked for shard in found), key=lambda shard: shard.name)
     if not shards:
@@ -147,15 +153,8 @@ def pool_shards(config: RunConfig, base: str | Path = ".", vectors: Iterable[str
     return shards
 
 
-def _listing(tables: Sequence[Shard], stored: Sequence[str]) -> dict[str, Info]:
-    """Return file information, by path or URL, of the tables' folders and those with vectors."""
-    files = [file for table in tables for file in [table.url, *(npy_beside(table.url, n) for n in stored)]]
-    folders = sorted({file.rpartition("/")[0] for file in files})
-    return {f"{folder}/{name}": info for folder in folders for name, info in list_folder(folder).items()}
-
-
 def _look(
-    table: Shard, layout: Layout, stored: Sequence[str], listing: dict[str, Info]
+    table: Shard, layout: Layout, stored: Sequence[str], listing: Mapping[str, Info]
 ) -> tuple[list[Shard], dict[str, tuple[int, str]]]:
     """Return the shards of a file, and for each name of vectors their width and where they lie."""
     n_rows, schema = footer(table.url)
