@@ -11,6 +11,7 @@ from pipelines.columns import fingerprint
 from pipelines.errors import ConfigError
 from pipelines.stage import Stage
 from pipelines.storage import Folder
+from pipelines.summaries import read_json, read_summary
 
 if TYPE_CHECKING:
     from pipelines.runner import Runner
@@ -111,7 +112,7 @@ def note_fits(runner: Runner, stages: Sequence[Stage]) -> dict[str, Any] | None:
     shards = {shard: [fits.of(shard), ingested[shard].digest] for shard in sorted(ingested)}
     content = {
         "stages": _identity(stages),
-        "summaries": {stage.name: made_from(run, stage) for stage in _fitted(stages)},
+        "summaries": {stage.name: read_summary(run, stage.name)[0] for stage in _fitted(stages)},
         "fitted_on": fits.fitted_on,
         "shards": shards,
     }
@@ -127,20 +128,7 @@ def note_fits(runner: Runner, stages: Sequence[Stage]) -> dict[str, Any] | None:
 
 def read_fits(run: Folder) -> dict[str, Any]:
     """Return what a run folder knows of its last fit; empty when there is none."""
-    try:
-        found: dict[str, Any] = json.loads(run.read(FITS))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found
-
-
-def made_from(run: Folder, stage: Stage) -> str | None:
-    """Return what the summary of a stage in the run folder was made from."""
-    try:
-        found: str = json.loads(run.read(f"state/{stage.name}.json"))["made_from"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return found
+    return read_json(run, FITS)
 
 
 def _why_not_held(run: Folder, last: Mapping[str, Any], stages: Sequence[Stage]) -> str | None:
@@ -148,7 +136,7 @@ def _why_not_held(run: Folder, last: Mapping[str, Any], stages: Sequence[Stage])
         return "the first fit"
     if last["stages"] != _identity(stages):
         return "the stages have changed since the last fit"
-    if any(last["summaries"][stage.name] != made_from(run, stage) for stage in _fitted(stages)):
+    if any(last["summaries"][stage.name] != read_summary(run, stage.name)[0] for stage in _fitted(stages)):
         return "the last fit was replaced, by a run that was cut off or one with other settings"
     return None
 

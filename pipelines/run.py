@@ -23,7 +23,7 @@ from pipelines.output.write import COPIED, Writer
 from pipelines.plan import Plan, plan
 from pipelines.plugins.use import PluginUse
 from pipelines.pool.listing import list_pool
-from pipelines.pool.placeholders import placeholders, told
+from pipelines.pool.placeholders import Placeholder, counted_by, placeholders, told
 from pipelines.pool.shards import Shard, numbering_gaps
 from pipelines.pool.tables import shards_of
 from pipelines.refit import fits_of, note_fits
@@ -125,14 +125,22 @@ def _decide(runner: Runner, stages: Plan, config: RunConfig) -> tuple[dict[str, 
     """Take the pool through all stages, and tell what stood out on the way; return the placeholders."""
     runner.go(stages.stages[:1])
     _tell_of_empty(runner)
-    stand_ins = placeholders(runner.stamps["ingest"][shard.name].tally for shard in runner.shards)
-    for each in stand_ins:
-        runner.emit({"event": "placeholder", **each._asdict(), "message": told(each)})
+    noted = [runner.stamps["ingest"][shard.name].tally for shard in runner.shards]
+    early = placeholders(noted)
+    _tell_of_placeholders(runner, early)
     runner.fits = fits_of(config.refit, runner, stages.stages)
     if runner.fits.message:
         runner.emit({"event": "note", "stage": "refit", "message": runner.fits.message})
     runner.go(stages.stages[1:])
-    return tuple(each._asdict() for each in stand_ins)
+    found = placeholders(noted, counted_by(runner.run, [stage.name for stage in stages.stages]))
+    known = {each.image for each in early}
+    _tell_of_placeholders(runner, [each for each in found if each.image not in known])
+    return tuple(each._asdict() for each in found)
+
+
+def _tell_of_placeholders(runner: Runner, found: list[Placeholder]) -> None:
+    for each in found:
+        runner.emit({"event": "placeholder", **each._asdict(), "message": told(each)})
 
 
 def _announce(shards: list[Shard], emit: Emit) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pipelines.pool.shards import Shard
 from pipelines.refit import Fits
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
+from pipelines.summaries import clear_workspaces, read_summary, workspace, write_summary
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -108,32 +108,23 @@ class Runner:
         """Return a stage's summary of the pool, from the run folder if it is of the same columns."""
         if type(stage).summarize is Stage.summarize:
             return None
-        path = f"state/{stage.name}.json"
-        kept = read_json(self.run, path)
+        kept_from, kept = read_summary(self.run, stage.name)
         if self.fits.held and not stage.anew:
-            return kept["summary"]
+            return kept
         inputs = [[shard.name, *self._inputs(stage, shard)] for shard in self.shards]
         later = self.fits.later if stage.anew else {}
         made_from = fingerprint(*_identity(stage), inputs, *([later] if later else []))
-        if kept.get("made_from") == made_from:
-            return kept["summary"]
+        if kept_from == made_from:
+            return kept
         self.emit({"event": "summary", "stage": stage.name})
-        workspace = self.run / f"state/{stage.name}-{made_from[:12]}"
+        place = workspace(self.run, stage.name, made_from)
         survivors = {name: int(self.totals(name)["kept"]) for name in stage.reads}
         digests = {shard.name: self._digests(stage, shard) for shard in self.shards}
-        pool = Pool(tuple(self.shards), self.run, workspace, survivors, self.engine.map, later, digests)
+        pool = Pool(tuple(self.shards), self.run, place, survivors, self.engine.map, later, digests)
         summary = stage.summarize(pool)
-        self.run.write(path, json.dumps({"made_from": made_from, "summary": summary}, indent=1).encode())
-        self._clear(stage.name, but=workspace)
+        write_summary(self.run, stage.name, made_from, summary)
+        clear_workspaces(self.run, stage.name, but=made_from)
         return summary
-
-    def _clear(self, stage: str, but: Folder) -> None:
-        """Remove what earlier summaries of a stage left in the run folder."""
-        current = but.url.rsplit("/", 1)[1]
-        for name in (self.run / "state").files():
-            folder = name.split("/", 1)[0]
-            if "/" in name and folder.rpartition("-")[0] == stage and folder != current:
-                self.run.remove(f"state/{name}")
 
     def _check(self, stage: Stage) -> None:
         here = self.totals(stage.name)
@@ -205,12 +196,3 @@ def _reasons(tally: Mapping[str, Any]) -> str:
     return (
         ", ".join(f"{reason} {n:,}" for reason, n in sorted(counts.items(), key=lambda item: -item[1])) or "-"
     )
-
-
-def read_json(folder: Folder, name: str) -> dict[str, Any]:
-    """Return a JSON object, empty when the file is not there or is none."""
-    try:
-        found = json.loads(folder.read(name))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -11,7 +11,7 @@ from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.plan import Plan, plan
-from pipelines.pool.placeholders import placeholders
+from pipelines.pool.placeholders import Placeholder, counted_by, placeholders
 from pipelines.pool.shards import Shard
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
@@ -62,6 +62,12 @@ class Finished:
     def count(self, what: str) -> int:
         """Return how many samples all stages together have `dropped` or `set_aside`."""
         return sum(sum(self.tallies[stage.name][what].values()) for stage in self.stages)
+
+    @property
+    def placeholders(self) -> list[Placeholder]:
+        """Pictures that stand under many captions, in some shard or over the whole pool."""
+        counted = counted_by(self.folder, [stage.name for stage in self.stages])
+        return placeholders([self.tallies["ingest"]], counted)
 
     def columns(self) -> Iterator[tuple[int, ShardColumns]]:
         """Yield each shard's number and columns, one shard at a time."""

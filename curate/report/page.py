@@ -34,7 +34,7 @@ def render(run: Finished, findings: Findings, samples: Samples) -> str:
             for each in findings.clusterings
         ),
     ]
-    if stand_ins := run.tallies["ingest"]["placeholders"]:
+    if stand_ins := run.placeholders:
         sections.append(("placeholders", "One picture, many captions", placeholder_table(stand_ins)))
     if run.count("set_aside"):
         sections.append(("set-aside", "Set aside", set_aside_table(run)))

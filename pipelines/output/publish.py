@@ -16,9 +16,10 @@ from pipelines.columns import DECISIONS, fingerprint
 from pipelines.errors import ConfigError
 from pipelines.output.subset import subset_of_run
 from pipelines.output.versions import MANIFEST, keep
-from pipelines.runner import Runner, read_json
+from pipelines.runner import Runner
 from pipelines.stage import ShardColumns
 from pipelines.storage import Folder
+from pipelines.summaries import read_json
 
 SET_ASIDE = "set_aside.parquet"
 _SET_ASIDE = pa.schema([(name, pa.string()) for name in ("uid", "shard", "key", "stage", "reason", "detail")])

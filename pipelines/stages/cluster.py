@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,6 +19,7 @@ from pipelines.permutation import Permutation
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.score import matrix
 from pipelines.storage import Folder
+from pipelines.summaries import read_summary
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -167,7 +167,7 @@ def read_centroids(run: Folder, summary: Mapping[str, Any]) -> NDArray[np.float3
 
 def read_summary_centroids(run: Folder, stage: str) -> NDArray[np.float32]:
     """Return the centroids that a cluster stage left in the run folder."""
-    return read_centroids(run, json.loads(run.read(f"state/{stage}.json"))["summary"])
+    return read_centroids(run, read_summary(run, stage)[1])
 
 
 @lru_cache(maxsize=2)

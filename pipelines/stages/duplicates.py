@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
-from pipelines.pool.shards import Shard
+from pipelines.pool.placeholders import MOST, Often, Placeholder, often_repeated, shortened
+from pipelines.regroup import read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.plan import Plan
 
 SAMPLES_PER_PART = 1_000_000
-_KEY_DIGITS = 8  # of a key's hex digits, enough to spread the pool evenly over parts
+_IMAGES = ("pixels", "sha256")
 
 
 @dataclass(frozen=True)
@@ -34,82 +36,110 @@ class DuplicatesStage(NamedStage):
     Where fits are held, shards of an earlier generation come first: a new copy of an old sample goes, and the
     old one stays.
 
-    The pool is cut by key into parts of about a million samples, so that all copies of an image fall into the
-    same part. A part's matches are written to the run folder, sorted by shard, and each shard picks its own.
+    The pool is shuffled by key into parts of about a million samples, so that all copies of an image meet in
+    one part. A part's matches are written to the run folder, sorted by shard, and each shard picks its own.
+    Pictures that stand under many captions, however few of them in each shard, are found on the way.
     """
 
     anew: ClassVar[bool] = True
 
     config: Duplicates
     gate: str
-    source: str
+    sources: Mapping[str, str]
     samples_per_part: int = SAMPLES_PER_PART
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The gate, and the stage that made the hashes."""
-        return tuple(dict.fromkeys([self.gate, self.source]))
+        """The gate, and the stages that made the columns."""
+        return tuple(dict.fromkeys([self.gate, *self.sources.values()]))
 
     @property
-    def _columns(self) -> dict[str, str]:
-        return dict.fromkeys([self.config.key, "sha256", "uid"], self.source)
+    def version(self) -> int:
+        """2: the summary tells of placeholders."""
+        return 2
 
     def settings(self) -> Mapping[str, Any]:
         """Return which duplicates are looked for."""
         return self.config.model_dump()
 
     def summarize(self, pool: Pool) -> Any:
-        """Write the matches of every part; return where they are and a hash of what is in them."""
+        """Write the matches of every part; return where they are, a hash of each, and the placeholders."""
         n_parts = max(1, -(-pool.n_survivors[self.gate] // self.samples_per_part))
-        match = partial(
-            self._match_part,
-            n_parts=n_parts,
-            shards=pool.shards,
-            later=pool.later,
-            run=pool.run,
-            out=pool.workspace,
-        )
-        digests = dict(pool.run_tasks(match, range(n_parts)))
-        return {"matches": pool.place, "digests": [digests[part] for part in range(n_parts)]}
+        for _ in pool.map_shards(partial(self._shuffle, folder=pool.workspace, n_parts=n_parts)):
+            pass
+        names = [shard.name for shard in pool.shards]
+        match = partial(self._match, folder=pool.workspace, names=names, later=pool.later)
+        found = {part: (hashed, often) for part, hashed, often in pool.run_tasks(match, range(n_parts))}
+        for name in names:
+            pool.workspace.remove(_shuffled(name))
+        parts = [found[part] for part in range(n_parts)]
+        often = [each for _, of_part in parts for each in of_part]
+        most_often = sorted(often, key=lambda each: (-each.samples, each.key))[:MOST]
+        return {
+            "matches": pool.place,
+            "digests": [hashed for hashed, _ in parts],
+            "placeholders": [self._placeholder(each, pool) for each in most_often],
+        }
 
-    def _match_part(
-        self,
-        part: int,
-        *,
-        n_parts: int,
-        shards: Sequence[Shard],
-        later: Mapping[str, int],
-        run: Folder,
-        out: Folder,
-    ) -> tuple[int, str]:
-        table = pa.concat_tables(
-            self._in_part(ShardColumns(s, run), part, n_parts, later.get(s.name, 0)) for s in shards
+    def _shuffle(self, columns: ShardColumns, *, folder: Folder, n_parts: int) -> None:
+        """Write what tells a shard's samples apart, in parts; 52 bytes for each."""
+        wanted = (self.config.key, "sha256", "uid", "caption")
+        there = {name: self.sources[name] for name in wanted if name in self.sources}
+        table = columns.survivors(self.gate, there)
+        table = table.filter(pc.is_valid(table[self.config.key]))
+        key = [xxhash.xxh3_128_digest(text) for text in _bytes(table[self.config.key])]
+        none = pa.nulls(len(table), pa.string())
+        rows = pa.table(
+            {
+                "row": table["row"],
+                "key": pa.array(key, pa.binary(16)),
+                "bytes": _hashes(table["sha256"]),
+                "caption": _hashes(table["caption"] if "caption" in there else none),
+                "uid": pa.array([bytes.fromhex(uid) for uid in table["uid"].to_pylist()], pa.binary(16)),
+            }
         )
-        key, order = table[self.config.key].combine_chunks(), table["order"].combine_chunks()
-        copies = find_copies(key, order, pa.array(np.arange(len(table))))
+        part = np.array([int.from_bytes(each[:4]) % n_parts for each in key], np.int64)
+        write_groups(folder, _shuffled(columns.shard.name), rows, part, n_parts)
+
+    def _match(
+        self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int]
+    ) -> tuple[int, str, list[Often]]:
+        """Write the matches of a part; return their hash, and the pictures that stand there most often."""
+        tables = [rows for _, rows in read_group(folder, [_shuffled(name) for name in names], [part])]
+        table = pa.concat_tables(tables).combine_chunks()
+        shard = np.repeat(np.arange(len(names)), [len(rows) for rows in tables])
+        order = table["uid"].combine_chunks()
+        if later:
+            generation = pa.array([later.get(name, 0).to_bytes(4) for name in names], pa.binary())
+            order = pc.binary_join_element_wise(
+                generation.take(pa.array(shard)), order.cast(pa.binary()), b""
+            )
+        copies = find_copies(table["key"].combine_chunks(), order, pa.array(np.arange(len(table))))
         copy, survivor = table.take(pa.array(copies.copy)), table.take(pa.array(copies.survivor))
-        same_bytes = pc.equal(copy["sha256"], survivor["sha256"])
         matches = pa.table(
             {
-                "shard": copy["shard"],
+                "shard": pa.array(names, pa.string()).take(pa.array(shard[copies.copy])),
                 "row": copy["row"],
-                "reason": pc.if_else(same_bytes, "same_bytes", "same_pixels"),
-                "duplicate_of": survivor["uid"],
+                "reason": pc.if_else(pc.equal(copy["bytes"], survivor["bytes"]), "same_bytes", "same_pixels"),
+                "duplicate_of": pa.array([uid.hex() for uid in survivor["uid"].to_pylist()], pa.string()),
             }
         ).sort_by([("shard", "ascending"), ("row", "ascending")])
-        with out.create(_matches(part)) as stream:
+        with folder.create(_matches(part)) as stream:
             pq.write_table(matches, stream, row_group_size=10_000)
-        return part, digest(matches)
+        members = np.union1d(copies.copy, copies.survivor)
+        repeated = table.take(pa.array(members)).append_column("shard", pa.array(shard[members]))
+        return part, digest(matches), often_repeated(repeated, names)
 
-    def _in_part(self, columns: ShardColumns, part: int, n_parts: int, generation: int) -> pa.Table:
-        table = columns.survivors(self.gate, self._columns)
-        if n_parts > 1:
-            digits = pc.fill_null(pc.utf8_slice_codeunits(table[self.config.key], 0, _KEY_DIGITS), "0")
-            values = np.array([int(text, 16) for text in digits.to_pylist()], np.int64)
-            table = table.filter(pa.array(values % n_parts == part))
-        order = pc.binary_join_element_wise(f"{generation:08x}", table["uid"], "")
-        table = table.append_column("order", order)
-        return table.append_column("shard", pa.repeat(columns.shard.name, len(table)))
+    def _placeholder(self, often: Often, pool: Pool) -> list[Any]:
+        """Return image, samples and captions, read where the shuffle says that they stand."""
+        wanted = {name: self.sources[name] for name in ("caption", *_IMAGES) if name in self.sources}
+        seen: list[dict[str, Any]] = []
+        for name, row in often.places:
+            (shard,) = (each for each in pool.shards if each.name == name)
+            columns = ShardColumns(shard, pool.run, pool.digests[name])
+            seen += columns.rows(np.array([row]), wanted).to_pylist()
+        image = next(seen[0][name] for name in _IMAGES if seen[0].get(name) is not None)
+        return [*Placeholder(image, often.samples, shortened(each["caption"] for each in seen))]
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
@@ -134,6 +164,21 @@ class DuplicatesStage(NamedStage):
         return pa.concat_tables(tables)
 
 
+def _bytes(texts: pa.ChunkedArray | pa.Array) -> list[bytes]:
+    """Return texts in UTF-8; the empty one for none."""
+    found: list[bytes] = pc.fill_null(texts, "").cast(pa.binary()).to_pylist()
+    return found
+
+
+def _hashes(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return 64-bit hashes of texts, shape (n,)."""
+    return pa.array([xxhash.xxh3_64_intdigest(text) for text in _bytes(texts)], pa.uint64())
+
+
+def _shuffled(shard: str) -> str:
+    return f"keys/{shard}.arrow"
+
+
 def _matches(part: int) -> str:
     return f"{part:05d}.parquet"
 
@@ -150,4 +195,6 @@ def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:
         plan.require_images(where, "to compare pixel by pixel; exact: bytes goes by the column sha256")
         plan.pixels = plan.pixels or "hash"
     plan.require_columns([parameters.key, "sha256"], where)
-    plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, source="ingest"))
+    names = ("uid", "caption", *_IMAGES)
+    sources = {name: plan.sources[name] for name in names if name in plan.sources}
+    plan.add(DuplicatesStage(plan.unused_name("duplicates"), parameters, plan.last, sources))

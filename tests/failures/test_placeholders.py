@@ -64,8 +64,33 @@ def test_the_rule_that_the_report_names_drops_them(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("exact", [True, "bytes"])
+def test_one_that_stands_in_a_shard_but_twice_is_found_over_the_whole_pool(
+    tmp_path: Path, exact: Any
+) -> None:
+    folder = pool(tmp_path / "pool", n_shards=LEAST_CAPTIONS // 2, often=2, per_shard=3)
+    stages = [{"duplicates": {"exact": exact}}]
+    events: list[dict[str, Any]] = []
+    result = run(config(folder, tmp_path, stages=stages), on_event=events.append)
+    (found,) = result.placeholders
+    assert [found] == [
+        {name: event[name] for name in found} for event in events if event["event"] == "placeholder"
+    ]
+    assert found["samples"] == LEAST_CAPTIONS
+    assert found["captions"] == [f"<b>caption</b> number {n}" for n in (0, 1, 3)]
+    assert run(config(folder, tmp_path / "again", stages=stages, engine={"workers": 2})).placeholders == (
+        found,
+    )
+    assert found["image"] in Path(write_report(str(tmp_path / "run")).path).read_text(encoding="utf-8")
+
+
+def test_without_a_search_for_copies_it_is_noticed_in_single_shards_alone(tmp_path: Path) -> None:
+    folder = pool(tmp_path / "pool", n_shards=LEAST_CAPTIONS // 2, often=2, per_shard=3)
+    assert not run(config(folder, tmp_path, stages=[])).placeholders
+
+
 def test_a_few_descriptions_of_one_picture_are_no_placeholder(tmp_path: Path) -> None:
-    result = run(config(pool(tmp_path / "pool", often=LEAST_CAPTIONS - 1), tmp_path))
+    result = run(config(pool(tmp_path / "pool", n_shards=1, often=LEAST_CAPTIONS - 1), tmp_path))
     assert not result.placeholders
     page = Path(write_report(str(tmp_path / "run")).path).read_text(encoding="utf-8")
     assert "One picture, many captions" not in page
