@@ -87,19 +87,19 @@ class DuplicatesStage(NamedStage):
         there = {name: self.sources[name] for name in wanted if name in self.sources}
         table = columns.survivors(self.gate, there)
         table = table.filter(pc.is_valid(table[self.config.key]))
-        key = [xxhash.xxh3_128_digest(text) for text in _bytes(table[self.config.key])]
+        key = b"".join(xxhash.xxh3_128_digest(text) for text in _bytes(table[self.config.key]))
         none = pa.nulls(len(table), pa.string())
         rows = pa.table(
             {
                 "row": table["row"],
-                "key": pa.array(key, pa.binary(16)),
+                "key": _of_16_bytes(key),
                 "bytes": _hashes(table["sha256"]),
                 "caption": _hashes(table["caption"] if "caption" in there else none),
-                "uid": pa.array([bytes.fromhex(uid) for uid in table["uid"].to_pylist()], pa.binary(16)),
+                "uid": _of_16_bytes(bytes.fromhex("".join(table["uid"].to_pylist()))),
             }
         )
-        part = np.array([int.from_bytes(each[:4]) % n_parts for each in key], np.int64)
-        write_groups(folder, _shuffled(columns.shard.name), rows, part, n_parts)
+        part = np.frombuffer(key, "<u8")[::2] % np.uint64(n_parts)
+        write_groups(folder, _shuffled(columns.shard.name), rows, part.astype(np.int64), n_parts)
 
     def _match(
         self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int]
@@ -173,6 +173,13 @@ def _bytes(texts: pa.ChunkedArray | pa.Array) -> list[bytes]:
 def _hashes(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Return 64-bit hashes of texts, shape (n,)."""
     return pa.array([xxhash.xxh3_64_intdigest(text) for text in _bytes(texts)], pa.uint64())
+
+
+def _of_16_bytes(joined: bytes) -> pa.Array:
+    """Return stretches of 16 bytes, as an array of them."""
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(joined) // 16, [None, pa.py_buffer(joined)]
+    )
 
 
 def _shuffled(shard: str) -> str:
