@@ -31,6 +31,7 @@ from scoring.encoder_spec import EncoderSpec
 from tests.making import sample, write_pool, write_shard
 from tests.training import Stopped, config, register_micro, stop_after
 
+ROOT = Path(__file__).parents[2]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "yellow": (230, 220, 40)}
 SHAPES = ("left", "right", "top", "bottom")
 
@@ -108,23 +109,16 @@ def test_interrupted_it_ends_in_the_same_weights(tmp_path: Path, stops: list[int
 def test_killed_it_ends_in_the_same_weights(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         write_pool(tmp_path / name / "pool", 2, 12)
-    train_filter(config(tmp_path / "whole", model="curate-tiny"))
-    code = (
-        "import json, sys; from pipelines.training.train import train_filter;"
-        "from pipelines.training.config import TrainConfig;"
-        "train_filter(TrainConfig.model_validate_json(sys.argv[1]),"
-        " on_event=lambda event: print(json.dumps(event), flush=True))"
-    )
-    command = [sys.executable, "-c", code, config(tmp_path / "killed", model="curate-tiny").model_dump_json()]
+    train_filter(config(tmp_path / "whole"))
+    content = config(tmp_path / "killed").model_dump_json()
+    command = [sys.executable, "-m", "tests.training", str(tmp_path), content]
     for step in (4, 8):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-        assert process.stdout
-        for line in process.stdout:
-            if json.loads(line).get("step") == step:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        process.communicate()
-    train_filter(config(tmp_path / "killed", model="curate-tiny"))
+        env = {**os.environ, "KILLED_AT": str(step)}
+        assert (
+            subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL).returncode
+            == -signal.SIGKILL
+        )
+    train_filter(config(tmp_path / "killed"))
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
@@ -287,13 +281,16 @@ def test_the_command_trains_and_says_how_to_use_it(tmp_path: Path) -> None:
         ("- a list", "should hold keys"),
     ],
 )
-def test_the_command_refuses_before_torch_is_loaded(tmp_path: Path, text: str, message: str) -> None:
+def test_the_command_refuses_what_is_no_training(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "net.yaml").write_text(text)
     result = CliRunner().invoke(app, ["train", str(tmp_path / "net.yaml")])
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
+
+
+def test_the_command_is_there_before_torch_is_loaded() -> None:
     code = "import sys, curate.commands.dfn; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def write_subset(path: Path, seeds: list[int]) -> str:
