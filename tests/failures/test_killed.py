@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from curate import run
 from tests.pools import config, result_bytes, write_config, write_raw_pool
 
 
@@ -36,36 +38,38 @@ def run_and_kill(file: Path, after_events: int) -> bool:
     return alive
 
 
-def finish(file: Path) -> None:
-    process = start(file)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+class Undisturbed(NamedTuple):
+    """A pool, and what a run over it ends in that nothing disturbs."""
+
+    pool: Path
+    bytes: dict[str, dict[str, str]]
 
 
-def undisturbed(pool: Path, home: Path) -> dict[str, dict[str, str]]:
-    finish(write_config(home / "curate.yaml", config(pool, home)))
-    return result_bytes(home)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    home = tmp_path_factory.mktemp("undisturbed")
+    pool = write_raw_pool(home / "pool")
+    run(config(pool, home))
+    return Undisturbed(pool, result_bytes(home))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after_events", [1, 3, 5, 7, 9, 12, 15, 18, 20, 22])
-def test_a_killed_run_ends_in_the_same_bytes(tmp_path: Path, after_events: int) -> None:
-    pool = write_raw_pool(tmp_path / "pool")
-    file = write_config(
-        tmp_path / "killed/curate.yaml", config(pool, tmp_path / "killed", engine={"workers": 2})
-    )
+def test_a_killed_run_ends_in_the_same_bytes(
+    undisturbed: Undisturbed, tmp_path: Path, after_events: int
+) -> None:
+    file = write_config(tmp_path / "curate.yaml", config(undisturbed.pool, tmp_path, engine={"workers": 2}))
     assert run_and_kill(file, after_events)
-    finish(file)
-    assert result_bytes(tmp_path / "killed") == undisturbed(pool, tmp_path / "undisturbed")
+    run(file)
+    assert result_bytes(tmp_path) == undisturbed.bytes
 
 
-def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:
-    pool = write_raw_pool(tmp_path / "pool", n_shards=3)
-    file = write_config(tmp_path / "killed/curate.yaml", config(pool, tmp_path / "killed"))
+def test_a_run_killed_again_and_again_gets_there(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    file = write_config(tmp_path / "curate.yaml", config(undisturbed.pool, tmp_path))
     for after_events in (2, 4, 6):
         run_and_kill(file, after_events)
-    finish(file)
-    assert result_bytes(tmp_path / "killed") == undisturbed(pool, tmp_path / "undisturbed")
+    run(file)
+    assert result_bytes(tmp_path) == undisturbed.bytes
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:

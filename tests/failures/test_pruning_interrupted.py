@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curate import run
-from tests.failures.test_killed import finish, run_and_kill
+from tests.failures.test_killed import run_and_kill
 from tests.making import write_encoder, write_pool
 from tests.pools import config, result_bytes, write_config
 
@@ -45,7 +45,7 @@ def test_killed_between_all_stages(home: Path, tmp_path: Path) -> None:
         content = asked(home, tmp_path, engine={"workers": 1 + number % 2})
         killed += run_and_kill(write_config(tmp_path / "curate.yaml", content), after)
     assert killed >= 3
-    finish(tmp_path / "curate.yaml")
+    run(tmp_path / "curate.yaml")
     assert result_bytes(tmp_path) == result_bytes(home / "undisturbed")
 
 
