@@ -73,11 +73,20 @@ def _weights(seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     register_models(tmp_path_factory.mktemp("models"))
-    home = tmp_path_factory.mktemp("world")
-    write_world(home)
-    return home
+    place = tmp_path_factory.mktemp("place")
+    write_world(place / "home")
+    shutil.copytree(place / "home", place / "kept")
+    return place
+
+
+@pytest.fixture
+def world(written: Path) -> Path:
+    """Return the world as it was written, where it was written: its run knows where it lies."""
+    shutil.rmtree(written / "home")
+    shutil.copytree(written / "kept", written / "home")
+    return written / "home"
 
 
 def accepts(content: Any, allow_plugin: tuple[str, ...] = ()) -> bool:
@@ -156,12 +165,9 @@ class Runner:
 def test_the_blocks_of_a_page_work_in_their_order(
     page: Path, world: Path, curate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = tmp_path / "home"
-    shutil.copytree(world, home)
-    monkeypatch.chdir(home)
+    monkeypatch.chdir(world)
     monkeypatch.setattr("curate.init.available_cores", lambda: 0)  # no workers: they take seconds to start
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert curate("run", "curate.yaml").code == 0  # nothing is missing: it just learns where it lies now
     runner = Runner(page, curate)
     for block in blocks(page):
         assert hasattr(Runner, block.language or "?"), f"{block.place}: nobody runs {block.language!r}"
