@@ -99,20 +99,25 @@ def test_gpus_have_workers_of_their_own() -> None:
         assert list(engine.map(process, [0], gpu=True)) == [os.getpid()]  # none asked for: as ever
 
 
+def listening() -> set[tuple[str, int]]:
+    """Return the addresses and ports on which this process and its children listen."""
+    me = psutil.Process()
+    return {
+        connection.laddr
+        for process in [me, *me.children(recursive=True)]
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
 @pytest.mark.slow
 def test_nothing_listens_beyond_this_machine() -> None:
-    me = psutil.Process()
+    before = listening()
     with Engine(EngineConfig(workers=1)) as engine:
         list(engine.map(square, [1]))
-        family = [me, *me.children(recursive=True)]
-        listening = [
-            connection.laddr.ip
-            for process in family
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        ]
-    assert listening
-    assert {address for address in listening if not address.startswith("127.")} == set()
+        addresses = {address for address, _ in listening() - before}
+    assert addresses
+    assert {address for address in addresses if not address.startswith("127.")} == set()
 
 
 @pytest.mark.slow
