@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
+# An image may forbid Python to keep what it compiles: then each process that a test starts compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 # How many test files run side by side; each may start workers of its own.
 JOBS ?= 2
 
