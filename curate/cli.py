@@ -58,16 +58,19 @@ def _loaded_when_used(module: str) -> type[TyperGroup]:
     return Lazy
 
 
+# How `curate --help` groups what there is.
+_START, _RUN, _OUTPUT = "To start", "A run", "What a run wrote"
+_METHODS, _BUDGET = "Its methods, closer", "Which pool for which budget"
 _GROUPS = {
-    "clusters": "Concept clusters: what a pruning kept of each, and why.",
-    "duplicates": "Semantic duplicates: what each threshold would keep.",
-    "dfn": "Filter networks: small CLIPs whose similarity decides what a big model trains on.",
-    "schedule": "Schedules: runs by the clock, which take what is new.",
-    "scaling": "Scaling laws: which pool for which budget, from your own training runs.",
+    "schedule": (_RUN, "Schedules: runs by the clock, which take what is new."),
+    "clusters": (_METHODS, "Concept clusters: what a pruning kept of each, and why."),
+    "duplicates": (_METHODS, "Semantic duplicates: what each threshold would keep."),
+    "dfn": (_METHODS, "Filter networks: small CLIPs whose similarity decides what a big model trains on."),
+    "scaling": (_BUDGET, "Scaling laws: which pool for which budget, from your own training runs."),
 }
-for _name, _help in _GROUPS.items():
+for _name, (_panel, _help) in _GROUPS.items():
     _group = typer.Typer(cls=_loaded_when_used(f"curate.commands.{_name}"), no_args_is_help=True)
-    app.add_typer(_group, name=_name, help=_help)
+    app.add_typer(_group, name=_name, help=_help, rich_help_panel=_panel)
 
 Config = Annotated[Path, typer.Argument(help="The run's configuration, YAML; `curate init` writes one.")]
 
@@ -87,7 +90,7 @@ def _options(
     """Take options that every command has."""
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def init(
     shards: Annotated[
         str, typer.Argument(help="Brace range (quoted), glob, folder or URL of the raw shards.")
@@ -106,7 +109,7 @@ def init(
     print(f"wrote {output} for {counted(n_shards, 'shard')}; next: curate check {output}")
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def check(
     config: Config,
     allow_plugin: AllowPlugin = None,
@@ -149,7 +152,7 @@ def check(
     facts(Console(), f"{checked.name}: this would be done", rows)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def run(
     config: Config,
     allow_class: AllowClass = None,
@@ -182,7 +185,7 @@ def run(
     console.print(f"to look at it: curate report {where}", highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def status(
     run: Annotated[str, typer.Argument(help="The run folder.")],
     cost: Annotated[
@@ -211,7 +214,7 @@ def status(
         print(f"to go on: curate run {_short(str(Path(run, 'run.yaml').absolute()))}")
 
 
-@app.command()
+@app.command(rich_help_panel=_OUTPUT)
 def export(
     run: Annotated[str, typer.Argument(help="The folder of a finished run.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The file, or the folder.")],
@@ -239,7 +242,7 @@ def export(
     print(f"wrote {n:,} {what} to {output}")
 
 
-@app.command()
+@app.command(rich_help_panel=_OUTPUT)
 def verify_subset(
     subset: Annotated[str, typer.Argument(help="A DataComp subset, .npy.")],
     pool: Annotated[
@@ -276,7 +279,7 @@ def verify_subset(
         raise ConfigError(f"{covered['missing']:,} uids of {subset} are not in the pool: {some} …")
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def report(
     run: Annotated[str, typer.Argument(help="The run folder.")],
     output: Annotated[
@@ -298,7 +301,7 @@ def report(
     print(f"wrote {made.path}: {size(made.bytes)}, {shown}, in {made.seconds:.1f} s")
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Draws other pictures and faults.")] = 0,
@@ -310,21 +313,15 @@ def demo(
     run_demo(folder, seed=seed, samples=samples, console=Console())
 
 
-for _command in (
-    doctor.doctor,
-    pack.pack,
-    loop.buckets,
-    loop.proxy,
-    loop.advise,
-    loop.autopilot,
-    plugins.plugins,
-    versions.versions,
-    versions.verify,
-    versions.diff,
-    versions.rollback,
-    view.view,
-):
-    app.command()(_command)
+_COMMANDS = {
+    _START: (pack.pack, doctor.doctor, plugins.plugins),
+    _RUN: (view.view,),
+    _OUTPUT: (versions.versions, versions.verify, versions.diff, versions.rollback),
+    _BUDGET: (loop.buckets, loop.proxy, loop.advise, loop.autopilot),
+}
+for _panel, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
 
 
 def _short(place: str) -> str:
