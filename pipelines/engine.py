@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.elsewhere import Agreement, kinds_of_machines, require_certificates
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.interrupts import interrupts_wait
+from pipelines.interrupts import interrupts_stay, interrupts_wait
 from pipelines.limits import available_cores
 from pipelines.storage import Folder
 from pipelines.tasks import PATIENCE_SECONDS, lost, map_tasks
@@ -310,7 +310,8 @@ def _local_cluster(config: EngineConfig, gpu: bool) -> Any:
 def _class(path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        with interrupts_stay():
+            found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"engine.cluster: there is no class {path} ({error})") from None
     return found

@@ -1,4 +1,4 @@
-"""^C while worker processes start."""
+"""^C while worker processes start, and where a library would take it over."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ def interrupts_wait() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     if came:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def interrupts_stay() -> Iterator[None]:
+    """Take ^C back from a block that takes it over, as the import of dask-jobqueue does, to exit with 0."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGINT, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -142,6 +143,21 @@ def test_any_cluster_class_and_any_scheduler_give_the_same_bytes(tmp_path: Path)
         run(config(pool, tmp_path / "address", engine={"scheduler": cluster.scheduler_address}))
     assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "class")
     assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "address")
+
+
+def test_a_class_whose_import_takes_ctrl_c_over_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "greedy.py").write_text("import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\n")
+    before = signal.getsignal(signal.SIGINT)
+    with (
+        Engine(EngineConfig(cluster="greedy.Cluster"), allow_class=["greedy.Cluster"]) as engine,
+        pytest.raises(ConfigError, match=r"there is no class greedy\.Cluster"),
+    ):
+        list(engine.map(square, [1]))
+    del sys.modules["greedy"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_class_that_is_not_there_is_a_config_error() -> None:
