@@ -21,7 +21,14 @@ def test_an_interrupted_run_ends_with_one_line(tmp_path: Path, at: str) -> None:
     file = write_config(tmp_path / "curate.yaml", config(pool, tmp_path, engine={"workers": 2}))
     command = [sys.executable, "-m", "curate.cli", "run", str(file), "--json"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a suite in the background ignores it
     )
     assert process.stderr is not None
     for line in process.stderr:
