@@ -165,7 +165,7 @@ def run(
     from curate.config import load
     from curate.progress import shown
     from curate.show import funnel
-    from pipelines.pool.placeholders import Placeholder, told
+    from pipelines.pool.placeholders import Placeholder, told_of_all
     from pipelines.storage import resolve
 
     checked, base = load(config, set_ or (), allow_plugin=allow_plugin or ())
@@ -177,8 +177,8 @@ def run(
         return
     console = Console()
     funnel(console, checked.name, result.samples, result.dropped, result.set_aside, result.kept)
-    for each in result.placeholders:
-        note = f"note: {told(Placeholder(**each))}"
+    if result.placeholders:
+        note = f"note: {told_of_all([Placeholder(**each) for each in result.placeholders])}"
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     written = f"written to {_short(result.output)} in {result.seconds:.1f} s"
     console.print(written, highlight=False, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ LEAST_CAPTIONS = 10  # of one image; people describe a picture five or six times
 MOST = 5  # images of a shard that are noted, and of a pool that are told of
 _SHOWN = 3  # captions
 _SHOWN_CHARS = 80
+_TOLD_CHARS = 40
 
 
 class Placeholder(NamedTuple):
@@ -130,8 +131,16 @@ def counted_by(run: Folder, stages: Iterable[str]) -> list[Sequence[Any]]:
 
 def told(found: Placeholder) -> str:
     """Return a sentence about a placeholder."""
-    some = ", ".join(repr(text) for text in found.captions)
+    some = ", ".join(repr(text[:_TOLD_CHARS]) for text in found.captions)
     return (
         f"{found.samples:,} samples or more have one picture under different captions ({some} …), as where "
         f"an image is not available; its hash is {found.image}"
     )
+
+
+def told_of_all(found: Sequence[Placeholder]) -> str:
+    """Return a sentence about the most frequent placeholder, and how many others there are."""
+    n = len(found) - 1
+    others = "one other picture" if n == 1 else f"{n} other pictures"
+    also = f"; the report shows {others} of that kind" if n else ""
+    return told(found[0]) + also

@@ -12,7 +12,15 @@ from typer.testing import CliRunner
 
 from curate import cli, run
 from curate.report import write_report
-from pipelines.pool.placeholders import LEAST_CAPTIONS, frequent_images, placeholders
+from pipelines.pool.placeholders import (
+    LEAST_CAPTIONS,
+    MOST,
+    Placeholder,
+    frequent_images,
+    placeholders,
+    told,
+    told_of_all,
+)
 from tests.making import picture, sample, write_shard
 from tests.pools import config
 
@@ -55,6 +63,14 @@ def test_the_summary_says_it(tmp_path: Path) -> None:
     assert "note: 20 samples or more have one picture under different captions" in said
     printed = CliRunner().invoke(cli.app, ["run", str(file), "--json"]).stdout
     assert json.loads(printed)["placeholders"][0]["samples"] == 20
+
+
+def test_of_many_the_summary_says_the_first_and_how_many_others() -> None:
+    found = [Placeholder(f"{n}", 20 - n, ["a caption", "b" * 100]) for n in range(MOST)]
+    assert told_of_all(found[:1]) == told(found[0])
+    assert told_of_all(found[:2]).endswith("; the report shows one other picture of that kind")
+    assert told_of_all(found).endswith("; the report shows 4 other pictures of that kind")
+    assert "b" * 41 not in told_of_all(found)
 
 
 def test_the_rule_that_the_report_names_drops_them(tmp_path: Path) -> None:
