@@ -66,7 +66,7 @@ def measure(n_samples: int, workers: int, folder: str | None) -> dict[str, Any]:
     n_shards = -(-n_samples // PER_SHARD)
     with tempfile.TemporaryDirectory(dir=folder) as home:
         run, done = Folder(home), {}
-        with Engine(EngineConfig(workers=workers), ["pipelines.plan"]) as engine:
+        with Engine(EngineConfig(workers=workers), ["pipelines.planning"]) as engine:
             written = dict(engine.map(partial(write_shard, run=run, n_shards=n_shards), range(n_shards)))
             shards = [Shard(name, "", 0, "") for name in sorted(written)]
             runner = Runner(shards, run, engine, lambda event: done.update(event), 1.0, {"ingest": written})

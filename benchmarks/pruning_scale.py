@@ -150,7 +150,7 @@ def main() -> None:
                 cpu_seconds[event["stage"]] = event["cpu_seconds"]
 
         config = EngineConfig(workers=args.workers, memory_per_worker="0")
-        with Engine(config, ["pipelines.plan", "torch"]) as engine:
+        with Engine(config, ["pipelines.planning", "torch"]) as engine:
             write = partial(write_shard, run=run, n_shards=n_shards, width=args.width)
             written = dict(engine.map(write, range(n_shards)))
             shards = [Shard(name, "", 0, "") for name in sorted(written)]

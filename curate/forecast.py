@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipelines.config import RunConfig
 from pipelines.output.versions import bytes_beside_next
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.pool.ingest import ingest
 from pipelines.pool.shards import Shard, numbering_gaps
 from pipelines.pool.tables import pool_shards, row_count

@@ -19,7 +19,7 @@ from filters.keep import Keep
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.output.publish import put_if_changed
-from pipelines.plan import plan as stages_of
+from pipelines.planning import plan as stages_of
 from pipelines.proxies.buckets import Buckets, cut_buckets
 from pipelines.proxies.config import ProxyPlan
 from pipelines.proxies.run import Proxies, default_pools, run_proxies

@@ -17,7 +17,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.lock import is_owned
 from pipelines.output.versions import MANIFEST
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.pool.tables import pool_shards
 from pipelines.runner import add_tallies
 from pipelines.storage import Folder, resolve

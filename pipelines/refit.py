@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.columns import fingerprint
 from pipelines.errors import ConfigError
+from pipelines.fits import Fits
 from pipelines.stage import Stage
 from pipelines.storage import Folder
 from pipelines.summaries import read_json, read_summary
@@ -40,41 +40,6 @@ def refuse_unheld(refit: Refit, stages: Sequence[Stage]) -> None:
     for stage in stages:
         if why := stage.cannot_hold():
             raise ConfigError(f"refit: the stage {stage.name} can't be held, since {why}; use refit: always")
-
-
-@dataclass(frozen=True)
-class Fits:
-    """What holds in a run: whether summaries do, and when each shard came.
-
-    A fit is made of all shards there are: generation 0. What is new or has changed when a later run holds
-    that fit is of the next generation, and so on until the next fit. Where samples compete, as copies do, an
-    earlier generation comes first; so nothing that was decided changes for shards that came earlier.
-
-    Attributes
-    ----------
-    held
-        Whether the summaries of the last fit are used.
-    generations
-        By the shard's name; 0 where there is none.
-    fitted_on
-        The shards and samples of the fit, and a hash of them.
-    message
-        What a person should know; None where every run fits.
-    """
-
-    held: bool = False
-    generations: Mapping[str, int] = field(default_factory=dict)
-    fitted_on: Mapping[str, Any] = field(default_factory=dict)
-    message: str | None = None
-
-    def of(self, shard: str) -> int:
-        """Return a shard's generation."""
-        return self.generations.get(shard, 0)
-
-    @property
-    def later(self) -> dict[str, int]:
-        """The shards that came after the fit."""
-        return {shard: number for shard, number in self.generations.items() if number}
 
 
 def fits_of(refit: Refit, runner: Runner, stages: Sequence[Stage]) -> Fits:

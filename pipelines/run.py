@@ -20,7 +20,8 @@ from pipelines.lock import own
 from pipelines.output import publish
 from pipelines.output.versions import publish as publish_version
 from pipelines.output.write import COPIED, Writer
-from pipelines.plan import Plan, plan
+from pipelines.plan import Plan
+from pipelines.planning import plan
 from pipelines.plugins.use import PluginUse
 from pipelines.pool.listing import list_pool
 from pipelines.pool.placeholders import Placeholder, counted_by, placeholders, told
@@ -173,7 +174,7 @@ def _preload(stages: Plan, run: Folder, shards: list[Shard]) -> list[str]:
     to_embed = [stage.name for stage in stages.stages if isinstance(stage, Embed)]
     names = [shard.name for shard in shards]
     missing = any(len(ColumnStore(run).stamps(name, names)) < len(names) for name in to_embed)
-    return ["pipelines.plan", *(["scoring.encoder"] if missing else [])]
+    return ["pipelines.planning", *(["scoring.encoder"] if missing else [])]
 
 
 def account(runner: Runner, stages: Plan) -> dict[str, Any]:

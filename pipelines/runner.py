@@ -12,8 +12,8 @@ from typing import Any
 from pipelines.columns import ColumnStore, Stamp, fingerprint
 from pipelines.engine import Engine
 from pipelines.errors import StoppedError
+from pipelines.fits import Fits
 from pipelines.pool.shards import Shard
-from pipelines.refit import Fits
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.storage import Folder
 from pipelines.summaries import clear_workspaces, read_summary, workspace, write_summary

@@ -73,7 +73,7 @@ def add(
     from curate.config import load
     from curate.schedule.entry import Entry, Store
     from curate.schedule.times import check, next_after
-    from pipelines.plan import plan
+    from pipelines.planning import plan
     from pipelines.storage import resolve
 
     work = _work(

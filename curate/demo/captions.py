@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from curate.demo.chance import pick
-
-if TYPE_CHECKING:
-    from curate.demo.scenes import Group, Scene
+from curate.demo.chance import generator, pick
+from curate.demo.scenes import Group, Scene, compose
 
 NAMES: dict[str, tuple[str, ...]] = {  # the star stands for the colour
     "house": ("* house", "* cottage"),
@@ -74,7 +70,23 @@ SINGLE_TEMPLATES = (
 )
 
 
-def describe(scene: Scene, rng: np.random.Generator) -> str:
+def caption(scene: Scene, wording: int = 0) -> str:
+    """Return a true caption of a scene; each ``wording`` is drawn anew."""
+    return _describe(scene, generator(scene.seed, "caption", scene.name, wording))
+
+
+def another_caption(scene: Scene) -> str:
+    """Return a caption that is not true of a scene: of one elsewhere, with other things in it."""
+    kinds = {group.kind for group in scene.groups}
+    attempt = 0
+    while True:
+        other = compose(scene.seed, f"{scene.name}-other-{attempt}")
+        if other.place != scene.place and kinds.isdisjoint(group.kind for group in other.groups):
+            return caption(other)
+        attempt += 1
+
+
+def _describe(scene: Scene, rng: np.random.Generator) -> str:
     """Return one of the many captions that are true of a scene."""
     first, *others = scene.groups
     words = {

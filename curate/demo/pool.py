@@ -12,10 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.demo.captions import another_caption, caption
 from curate.demo.chance import generator
 from curate.demo.faults import break_image, junk_caption, rewrap
 from curate.demo.plan import Entry
-from curate.demo.scenes import SIDE, another_caption, caption, compose, draw
+from curate.demo.scenes import SIDE, compose, draw
 from pipelines.output.tar_writer import TarWriter
 
 SUFFIXES = ("jpg", "png", "webp")

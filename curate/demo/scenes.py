@@ -1,4 +1,4 @@
-"""One captioned picture: what it shows, drawn once and described in words that vary."""
+"""One picture: what it shows, and how that is drawn; the words for it are in `captions`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from curate.demo.canvas import Canvas, Colour, Pen, vary
-from curate.demo.captions import describe
 from curate.demo.chance import generator, pick
 from curate.demo.places import DARK, PLACES
 from curate.demo.skies import draw_sky, lit
@@ -64,22 +63,6 @@ def compose(seed: int, name: str) -> Scene:
         count = 1 if i else int(rng.choice([1, 2, 3], p=[0.64, 0.2, 0.16]))
         groups.append(Group(kinds[kind], pick(rng, tuple(COLOURS)), count, float(x)))
     return Scene(seed, name, place, sky, tuple(groups))
-
-
-def caption(scene: Scene, wording: int = 0) -> str:
-    """Return a true caption of a scene; each ``wording`` is drawn anew."""
-    return describe(scene, generator(scene.seed, "caption", scene.name, wording))
-
-
-def another_caption(scene: Scene) -> str:
-    """Return a caption that is not true of a scene: of one elsewhere, with other things in it."""
-    kinds = {group.kind for group in scene.groups}
-    attempt = 0
-    while True:
-        other = compose(scene.seed, f"{scene.name}-other-{attempt}")
-        if other.place != scene.place and kinds.isdisjoint(group.kind for group in other.groups):
-            return caption(other)
-        attempt += 1
 
 
 def draw(scene: Scene) -> Image.Image:

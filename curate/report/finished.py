@@ -10,7 +10,8 @@ from curate.status import read_run
 from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
-from pipelines.plan import Plan, plan
+from pipelines.plan import Plan
+from pipelines.planning import plan
 from pipelines.pool.placeholders import Placeholder, counted_by, placeholders
 from pipelines.pool.shards import Shard
 from pipelines.pool.tables import pool_shards

@@ -15,7 +15,7 @@ from curate.report.funnel import Sums
 from curate.status import read_run
 from pipelines.columns import DECISIONS, ColumnStore, survives, why_stopped
 from pipelines.lock import is_owned
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.runner import add_tallies
 from pipelines.stage import ShardColumns
 

@@ -20,7 +20,8 @@ from pipelines.columns import DECISIONS, ColumnStore
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
 from pipelines.output.subset import subset_of_run
-from pipelines.plan import Plan, plan
+from pipelines.plan import Plan
+from pipelines.planning import plan
 from pipelines.pool.shards import Shard
 from pipelines.pool.tables import pool_shards
 from pipelines.run import FINISHED

@@ -24,7 +24,7 @@ from pipelines.errors import ConfigError, StoppedError
 from pipelines.lock import own
 from pipelines.output.publish import put_if_changed, put_stream
 from pipelines.output.subset import halves, subset_file
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.pool.shards import expand
 from pipelines.runner import Emit, Runner
 from pipelines.stage import Pool, ShardColumns
@@ -155,7 +155,7 @@ def cut_buckets(
     require_code(stages.stages)
     stages.require_scores([by], "buckets")
     run, target = Folder(resolve(config.run, base)), Folder(output)
-    engine = Engine(config.engine, ["pipelines.plan"], emit, allow_class=allow_class, shared=run)
+    engine = Engine(config.engine, ["pipelines.planning"], emit, allow_class=allow_class, shared=run)
     with own(run), engine:
         runner = Runner(shards, run, engine, emit, config.pool.max_set_aside)
         runner.go(stages.stages)

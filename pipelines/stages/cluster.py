@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,11 @@ from filters.clusters import Clusters, assign, lloyd_sums, normalised, number_of
 from pipelines.columns import bytes_digest
 from pipelines.errors import StoppedError
 from pipelines.permutation import Permutation
+from pipelines.plan import Plan
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.score import matrix
 from pipelines.storage import Folder
 from pipelines.summaries import read_summary
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 _SAMPLE_BYTES = 2 << 30  # of vectors in float32 that the training holds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +15,13 @@ import xxhash
 
 from filters.duplicates import Duplicates, find_copies
 from pipelines.columns import digest
+from pipelines.plan import Plan
 from pipelines.pool.placeholders import MOST, Often, Placeholder, often_repeated, shortened
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 SAMPLES_PER_PART = 1_000_000
 _IMAGES = ("pixels", "sha256")

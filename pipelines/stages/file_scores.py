@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from pipelines.columns import OUTCOME, digest, fingerprint
 from pipelines.damage import open_parquet
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.plan import Plan
 from pipelines.pool.shards import expand
 from pipelines.pool.tables import checked_uids, footer, require_numbers
 from pipelines.regroup import read_group, write_groups
 from pipelines.score_config import FileScores
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 ROWS_PER_PART = 1_000_000
 _ROWS_AT_ONCE = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from filters.base import Filter, Passes, PoolFilter
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.plan import Plan
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.user_files import require_files, with_file_digests
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from filters.fusion import Fuse
 from pipelines.columns import OUTCOME
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.plan import Plan
 from pipelines.stage import Pool, ShardColumns, Stage
 from pipelines.stages.filter import passes
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)

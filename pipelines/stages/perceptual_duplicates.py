@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,9 @@ from filters.duplicates import Perceptual
 from filters.groups import join, with_earlier
 from filters.perceptual import alike, like_earlier, search_parts
 from pipelines.columns import digest
+from pipelines.plan import Plan
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 _PARTS_PER_TASK = 64
 _MATCHES = "matches.parquet"

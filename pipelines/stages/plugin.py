@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from filters.base import Filter, PoolFilter
 from pipelines.errors import ConfigError
+from pipelines.plan import Plan
 from pipelines.plugins.code import refused
 from pipelines.plugins.results import checked_decision, checked_scores
 from pipelines.plugins.use import VECTORS, PluginUse
@@ -22,9 +23,6 @@ from pipelines.stages.score import matrix
 from pipelines.storage import read_ranges
 from scoring.images import ImageProblem, decode_rgb
 from scoring.scorer import Scorer
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)

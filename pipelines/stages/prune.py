@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,9 @@ from filters.density import Allocation, allocate, between_clusters
 from filters.grouped_select import Boundaries, count, digits_for, keeps, merge, narrow, start
 from filters.prune import Prune
 from pipelines.errors import StoppedError
+from pipelines.plan import Plan
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_summary_centroids
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 _UNIT = 1 << 30  # distances are added up as whole multiples of its inverse: in any order, with the same sum
 

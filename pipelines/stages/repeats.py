@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from filters.base import drop_first_reason
 from filters.repeats import Repeats, repeat_keys, too_frequent
 from pipelines.columns import digest
+from pipelines.plan import Plan
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 KEYS_PER_PART = 1_000_000
 

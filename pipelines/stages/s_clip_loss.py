@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from pipelines.columns import digest
 from pipelines.permutation import Permutation
+from pipelines.plan import Plan
 from pipelines.regroup import read_group, write_groups
 from pipelines.score_config import SClipLoss
 from pipelines.stage import Pool, ShardColumns
 from pipelines.stages.score import ScoreStage, add_score, matrix, score_table
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 _BUNDLE_BYTES = 400 << 20  # of vectors that a worker holds at once
 

@@ -8,19 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError, StoppedError
+from pipelines.plan import Plan
 from pipelines.score_config import NormSim, ScoreConfig, Similarity
 from pipelines.stage import ShardColumns, Stage
 from pipelines.user_files import file_digest, require_files
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,12 @@ from filters.base import drop_first_reason
 from filters.clusters import Clusters, nearest_others
 from filters.duplicates import Semantic
 from pipelines.columns import digest
+from pipelines.plan import Plan
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.cluster import ClusterStage, add_clusters, clusters_of, read_summary_centroids
 from pipelines.stages.score import matrix
 from pipelines.storage import Folder
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 _BUNDLE_BYTES = 256 << 20  # of float16 vectors that a worker holds at once
 _CHECKED = 0.01  # share of the samples whose neighbouring clusters are looked into, to know what is missed

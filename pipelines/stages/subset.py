@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from filters.base import drop_first_reason
 from pipelines.output.subset import SubsetConfig, halves, read_subset, weights_of
+from pipelines.plan import Plan
 from pipelines.stage import NamedStage, ShardColumns
 from pipelines.user_files import file_digest, require_files
-
-if TYPE_CHECKING:
-    from pipelines.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import open_clip
 import torch
 import yaml
 
+from pipelines.training.config import TrainConfig
+from pipelines.training.data import TrainingSet
 from scoring.encoder_spec import LOCAL_DIR
 from scoring.model_loading import LoadedModel
-
-if TYPE_CHECKING:
-    from pipelines.training.data import TrainingSet
-    from pipelines.training.phase import Phase
 
 _CARD = """\
 # Filter network {model}
@@ -72,27 +70,47 @@ Use it as `encoder: {{model: "local-dir:PATH"}}`, with PATH the folder of this f
 """
 
 
-def card(phase: Phase, loaded: LoadedModel, data: TrainingSet, steps: int) -> str:
-    """Return the card as Markdown; `{weights_sha256}` is left to be filled in when they are written."""
-    config = phase.config
+def card(
+    config: TrainConfig,
+    start: LoadedModel,
+    data: TrainingSet,
+    hashes: Mapping[str, str],
+    *,
+    steps: int,
+    processes: int,
+    fingerprint: str,
+) -> str:
+    """Return the card as Markdown; `{weights_sha256}` is left to be filled in when they are written.
+
+    Parameters
+    ----------
+    config, start, data
+        The recipe, the model that the training began with, and what it was trained on.
+    hashes
+        The sha256 of each source of data, by name.
+    steps, processes
+        How many steps it took, and how many processes together.
+    fingerprint
+        Of recipe and data.
+    """
     recipe: dict[str, Any] = config.model_dump(
         mode="json", exclude={"output", "shards", "subset"}, exclude_none=True
     )
     if config.model.startswith(LOCAL_DIR):
         recipe["model"] = LOCAL_DIR + "…"  # where it lay says nothing; its hash stands above
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in sorted(data.skipped.items()))
-    start = f"weights with sha256 {loaded.weights_sha256}" if loaded.weights_sha256 else "random weights"
+    weights = f"weights with sha256 {start.weights_sha256}" if start.weights_sha256 else "random weights"
     return _CARD.format(
         model=recipe["model"],
         n_samples=len(data),
         skipped=f"; left out: {left_out}" if left_out else "",
-        shards="\n".join(f"| {name} | {digest} |" for name, digest in phase.hashes.items()),
+        shards="\n".join(f"| {name} | {digest} |" for name, digest in hashes.items()),
         steps=steps,
         batch_size=config.batch_size,
-        start=start,
-        processes=f", by {phase.team.size} processes" if phase.team.size > 1 else "",
+        start=weights,
+        processes=f", by {processes} processes" if processes > 1 else "",
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-        fingerprint=phase.fingerprint,
+        fingerprint=fingerprint,
         torch=torch.__version__,
         open_clip=open_clip.__version__,
     )

@@ -134,7 +134,8 @@ class Phase:
 
     def _finish(self, loaded: LoadedModel, data: TrainingSet, steps: int) -> None:
         if self.team.leads:
-            text = card(self, loaded, data, steps)
+            together = {"steps": steps, "processes": self.team.size}
+            text = card(self.config, loaded, data, self.hashes, **together, fingerprint=self.fingerprint)
             model_config = open_clip.get_model_config(self.config.model)
             digest = self.folder.finish(
                 loaded.model, loaded.tokenizer.wrapped, model_config, self.fingerprint, text

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from curate.demo.captions import NAMES, SETTINGS, SKIES
+from curate.demo.captions import NAMES, SETTINGS, SKIES, another_caption, caption
 from curate.demo.places import PLACES
-from curate.demo.scenes import COLOURS, SIDE, another_caption, caption, compose, draw
+from curate.demo.scenes import COLOURS, SIDE, compose, draw
 from curate.demo.skies import SKY_COLOURS
 from curate.demo.things import THINGS
 

@@ -13,7 +13,7 @@ from filters.duplicates import Duplicates
 from pipelines.columns import ColumnStore
 from pipelines.engine import Engine, EngineConfig
 from pipelines.pool.shards import Shard
-from pipelines.refit import Fits
+from pipelines.fits import Fits
 from pipelines.runner import Runner
 from pipelines.stages.duplicates import DuplicatesStage
 from pipelines.storage import Folder

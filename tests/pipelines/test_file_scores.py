@@ -18,7 +18,7 @@ from curate import run
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.output.subset import halves, subset_file
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.stages.file_scores import FileScoresStage
 from tests.making import SHARED, sample, write_pool, write_shard
 from tests.pools import config, manifest, result_bytes, write_config

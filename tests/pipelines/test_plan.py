@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError
-from pipelines.plan import Plan, plan
+from pipelines.plan import Plan
+from pipelines.planning import plan
 from pipelines.stages.ingest import Ingest
 
 ENCODER = {"model": "ViT-B-32", "pretrained": "openai"}

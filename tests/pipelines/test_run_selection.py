@@ -16,7 +16,7 @@ from filters.fusion import fuse
 from filters.soft_cap_sampling import soft_cap
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.stages.repeats import RepeatsStage
 from tests.making import picture, sample, write_encoder, write_pool, write_shard
 from tests.pools import config, manifest, result_bytes, write_config

@@ -103,6 +103,24 @@ def test_a_pool_may_be_moved_and_keeps_its_names(pool: Path) -> None:
     assert names(expand("elsewhere/**/*.tar", pool.parent)) == before
 
 
+@pytest.mark.parametrize("spec", ["linked", "linked/*.tar", "linked/{00000..00001}.tar", "linked/**/*.tar"])
+def test_links_to_shards_are_shards(pool: Path, spec: str) -> None:
+    linked = pool.parent / "linked"
+    linked.mkdir()
+    for name in ("00000.tar", "00001.tar"):
+        (linked / name).symlink_to(pool / name)
+        os.utime(pool / name, (1, 1))
+    (linked / "00002.tar").symlink_to(pool / "nowhere.tar")
+    shards = expand(spec, pool.parent)
+    assert names(shards) == ["00000", "00001"]
+    for shard in shards:
+        refuse_changed(shard)
+    os.utime(pool / "00000.tar", (2, 2))
+    assert expand(spec, pool.parent)[0] != shards[0]
+    with pytest.raises(ConfigError, match=r"00002\.tar does not exist"):
+        expand("linked/00002.tar", pool.parent)
+
+
 def test_urls_name_shards_too() -> None:
     memory = fsspec.filesystem("memory")
     for name in ("00000.tar", "00001.tar"):

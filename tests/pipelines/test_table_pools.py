@@ -18,7 +18,7 @@ from curate.forecast import forecast
 from curate.status import status
 from pipelines.config import RunConfig
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.plan import plan
+from pipelines.planning import plan
 from pipelines.pool import tables
 from pipelines.pool.tables import pool_shards
 from pipelines.storage import Folder
