@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,25 +17,31 @@ from curate import run
 from tests.pools import config, result_bytes, write_config, write_raw_pool
 
 
-def start(file: Path) -> subprocess.Popen[str]:
+def start(file: Path, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "curate.cli", "run", str(file), "--json"]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
     )
 
 
 def run_and_kill(file: Path, after_events: int) -> bool:
     """Start a run and kill all of it after so many events; tell whether it was still at work."""
-    process = start(file)
-    assert process.stderr is not None
-    for _ in range(after_events):
-        if not process.stderr.readline():
-            break
-    alive = process.poll() is None
-    with contextlib.suppress(ProcessLookupError):  # a run that had ended by itself
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as left:  # who is killed takes nothing away
+        process = start(file, TMPDIR=left)
+        assert process.stderr is not None
+        for _ in range(after_events):
+            if not process.stderr.readline():
+                break
+        alive = process.poll() is None
+        with contextlib.suppress(ProcessLookupError):  # a run that had ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
     return alive
 
 

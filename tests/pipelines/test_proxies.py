@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -183,20 +184,22 @@ def test_killed_among_its_workers_it_resumes_to_the_same_table(tmp_path: Path) -
     )
     small = {"model": "curate-nano", "batch_size": 8, "warmup_steps": 2, "checkpoint_every": 3}
     settings = {"train": small, "seeds": [0], "budgets": [64, 400], "engine": {"workers": 2}}
-    undisturbed = plan(bucketed(tmp_path), **settings)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = [sys.executable, "-c", code]
-    root = Path(__file__).parents[2]
-    subprocess.run([*run, undisturbed.model_dump_json()], env=env, cwd=root, check=True)
+    run_proxies(plan(bucketed(tmp_path), **settings | {"engine": {"workers": 0}}))
     killed = plan(tmp_path, **settings, output="killed")
-    process = subprocess.Popen([*run, killed.model_dump_json()], env=env, cwd=root, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("*/seed-0/*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as left:  # who is killed takes nothing away
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, killed.model_dump_json()],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": left},
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+        while not list((tmp_path / "killed").glob("*/seed-0/*.pt")):  # pytest's timeout ends what hangs
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (tmp_path / "killed/runs.csv").exists()
-    subprocess.run([*run, killed.model_dump_json()], env=env, cwd=root, check=True)
+    run_proxies(killed)
     assert (tmp_path / "killed/runs.csv").read_bytes() == (tmp_path / "proxies/runs.csv").read_bytes()
 
 

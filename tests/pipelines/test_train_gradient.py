@@ -154,6 +154,7 @@ def together(folder: Path, *configs: TrainConfig, killed_at: int = 0) -> subproc
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    command += ["--log-dir", str(folder / "logs")]
     return subprocess.run(
         [*command, "-m", "tests.training", str(folder), *(config.model_dump_json() for config in configs)],
         capture_output=True,
