@@ -70,7 +70,7 @@ def _manifest(output: Folder) -> str:
 
 
 def _pool(pool: PoolFiles) -> Listed:
-    files = [[file.url, file.size, file.version] for file in pool.files]
+    files = [f"{file.url} {file.size} {file.version}" for file in pool.files]
     return [files, sorted([url, *facts(info)] for url, info in pool.beside.items())]
 
 

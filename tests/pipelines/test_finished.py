@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
-from curate import run
 from curate.config import load
 from pipelines.config import RunConfig
 from pipelines.finished import is_up_to_date, seen
 from pipelines.pool.listing import list_pool
-from tests.making import sample, write_pool, write_shard
+from tests.making import write_pool
 from tests.pools import config
 from tests.tables import table_config, write_datacomp
 
@@ -83,26 +81,3 @@ def test_what_never_ran_is_not_up_to_date(tmp_path: Path) -> None:
     (tmp_path / "run/state").mkdir(parents=True)
     (tmp_path / "run/state/finished").write_bytes(b"")  # as earlier versions of curate left it
     assert not is_up_to_date(*load(config(tmp_path / "pool", tmp_path)))
-
-
-def test_a_run_lists_its_pool_once_and_the_next_one_sees_what_came_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = config(write_pool(tmp_path / "pool", n_shards=2, per_shard=3), tmp_path)
-    list_ = LocalFileSystem.ls
-    listed: list[str] = []
-
-    def ls(self: LocalFileSystem, path: str, *args: Any, **options: Any) -> Any:
-        found = list_(self, path, *args, **options)
-        if path == str(tmp_path / "pool"):
-            listed.append(path)
-            write_shard(tmp_path / f"pool/0000{1 + len(listed)}.tar", [("late", sample(90 + len(listed)))])
-        return found
-
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalFileSystem, "ls", ls)
-        assert run(content).samples == 6
-    assert len(listed) == 1
-    assert not is_up_to_date(*load(content))
-    assert run(content).samples == 7
-    assert is_up_to_date(*load(content))

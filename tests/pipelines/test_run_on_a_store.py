@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from curate import run
+from curate.config import load
 from curate.status import status
+from pipelines.finished import is_up_to_date
 from pipelines.storage import Folder
 from tests.pools import config, contents, write_raw_pool
 
@@ -64,3 +67,25 @@ def test_only_promised_files_are_left(store: Folder) -> None:
     run(on(store))
     folders = {name.partition("/")[0] for name in (store / "run").files()}
     assert folders == {"columns", "decisions", "state", "events.jsonl", "run.yaml", "set_aside.parquet"}
+
+
+def test_the_pool_is_listed_once_and_what_comes_later_is_there_for_the_next_run(
+    store: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ls, asked = MemoryFileSystem.ls, []
+    shard = store.read("pool/00000.tar")
+
+    def and_then_comes_another(self: Any, path: str, **options: Any) -> Any:
+        found = ls(self, path, **options)
+        if path.endswith("/pool"):
+            asked.append(path)
+            store.write(f"pool/1000{len(asked)}.tar", shard)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryFileSystem, "ls", and_then_comes_another)
+        assert run(on(store)).samples == 48
+    assert len(asked) == 1
+    assert not is_up_to_date(*load(on(store)))
+    assert run(on(store)).samples == 60
+    assert is_up_to_date(*load(on(store)))
