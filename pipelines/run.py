@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,32 +95,40 @@ def execute(
     found = seen(config, pool)
     shards = shards_of(config, pool, stages.stored_vectors)
     run, output = (Folder(resolve(place, base)) for place in (config.run, config.output.folder))
-    ours = [run, output] if config.output.shards is not None else [run]
+    ours = [run]
     if config.output.shards is not None:
         publish.refuse_foreign(output, run)
+        ours.append(output)
     with own(*ours) as refuse_lost:
 
         def tell(event: dict[str, Any]) -> None:
             refuse_lost()
             emit(event)
 
-        for folder in ours:
-            folder.sweep()
-        run.remove(FINISHED)
-        _announce(shards, tell)
-        preload = _preload(stages, run, shards)
-        with Engine(config.engine, preload, tell, allow_class=allow_class, shared=run) as engine:
-            runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
-            stand_ins = _decide(runner, stages, config)
-            counts = account(runner, stages)
-            _publish(runner, stages, config, output, counts, base)
-        for folder in ours:
-            folder.sweep()  # what workers left that died in this run
+        with _swept(ours):
+            run.remove(FINISHED)
+            _announce(shards, tell)
+            preload = _preload(stages, run, shards)
+            with Engine(config.engine, preload, tell, allow_class=allow_class, shared=run) as engine:
+                runner = Runner(shards, run, engine, tell, config.pool.max_set_aside)
+                stand_ins = _decide(runner, stages, config)
+                counts = account(runner, stages)
+                _publish(runner, stages, config, output, counts, base)
         note_finished(run, output, found)
     seconds = round(time.monotonic() - started, 2)
     result = Result(**counts, output=output.url, seconds=seconds, placeholders=stand_ins)
     emit({"event": "done", **result.as_dict()})
     return result
+
+
+@contextlib.contextmanager
+def _swept(folders: Sequence[Folder]) -> Iterator[None]:
+    """Take away what workers left that died, in an earlier run and in this one."""
+    for folder in folders:
+        folder.sweep()
+    yield
+    for folder in folders:
+        folder.sweep()
 
 
 def _decide(runner: Runner, stages: Plan, config: RunConfig) -> tuple[dict[str, Any], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 import tomllib
@@ -32,13 +33,22 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield the top-level name and the line of every import in a module, also those inside functions."""
+def modules_imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield each module that a module imports, also inside functions or for types alone, and the line.
+
+    Of `from a import b` both `a` and `a.b`, which may be one.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0], node.lineno
+            yield node.module, node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield the top-level name and the line of every import in a module, also those inside functions."""
+    yield from ((found.partition(".")[0], line) for found, line in modules_imported(path))
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -51,6 +61,18 @@ def test_imports_between_the_rooms_go_one_way(room: str) -> None:
         if found in forbidden | {"tests", "benchmarks"}
     ]
     assert not strays
+
+
+def test_no_two_modules_need_each_other() -> None:
+    paths = {name(path).removesuffix(".py").replace("/", "."): path for path in MODULES}
+    needs = {
+        module: paths.keys() & {found for found, _ in modules_imported(path)}
+        for module, path in paths.items()
+    }
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" needs ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize("room", LIBRARIES)
