@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,25 +21,37 @@ pytestmark = pytest.mark.skipif(not POOLS.exists(), reason="the real pools of ..
 SAMPLES = {"web": 5744, "photos": 5340, "products": 8000}
 
 
+class Photos(NamedTuple):
+    """A run that only looks for duplicates in `photos`: where, its result, its decisions beside the truth."""
+
+    home: Path
+    result: Result
+    samples: pd.DataFrame
+
+    def copied(self, home: Path) -> Path:
+        """Return a folder with a copy of the run in it, for other stages to go on from."""
+        shutil.copytree(self.home / "run", home / "run")
+        return home
+
+
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, pd.DataFrame]:
-    """Return the result of a run that only looks for duplicates, and its decisions beside the truth."""
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     home = tmp_path_factory.mktemp("photos")
     result = run(config(POOLS / "photos", home, stages=[{"duplicates": {"exact": True}}]))
     decisions = pd.concat(pd.read_parquet(path) for path in (home / "run/decisions").glob("*.parquet"))
-    return result, decisions.merge(pd.read_parquet(POOLS / "photos/truth.parquet"), on="uid")
+    return Photos(home, result, decisions.merge(pd.read_parquet(POOLS / "photos/truth.parquet"), on="uid"))
 
 
-def test_just_the_broken_images_are_set_aside(photos: tuple[Result, pd.DataFrame]) -> None:
-    result, samples = photos
+def test_just_the_broken_images_are_set_aside(photos: Photos) -> None:
+    _, result, samples = photos
     assert sum(result.set_aside.values()) == 40
     assert set(samples[samples.set_aside].kind) == {"broken_image"}
 
 
 def test_all_exact_duplicates_are_found_and_one_of_each_pair_stays(
-    photos: tuple[Result, pd.DataFrame],
+    photos: Photos,
 ) -> None:
-    result, samples = photos
+    _, result, samples = photos
     kept = samples.set_index("uid").kept
     pairs = samples[samples.kind == "exact_duplicate"]
     assert len(pairs) == 300
@@ -45,8 +59,8 @@ def test_all_exact_duplicates_are_found_and_one_of_each_pair_stays(
     assert result.dropped == {"duplicates.same_bytes": 300}
 
 
-def test_no_clean_picture_is_lost(photos: tuple[Result, pd.DataFrame]) -> None:
-    _, samples = photos
+def test_no_clean_picture_is_lost(photos: Photos) -> None:
+    samples = photos.samples
     kept = set(samples[samples.kept].uid)
     copies = samples[samples.kind == "exact_duplicate"].set_index("duplicate_of").uid
     clean = samples[samples.kind == "clean"].uid
@@ -54,10 +68,10 @@ def test_no_clean_picture_is_lost(photos: tuple[Result, pd.DataFrame]) -> None:
 
 
 @pytest.mark.slow
-def test_other_processes_in_another_order_end_in_the_same_bytes(tmp_path: Path) -> None:
+def test_other_processes_in_another_order_end_in_the_same_bytes(tmp_path: Path, photos: Photos) -> None:
     stages = [{"rules": {"caption_words": [2, 77]}}, {"duplicates": {"exact": True}}]
     shards = [str(path) for path in sorted((POOLS / "photos").glob("*.tar"), reverse=True)]
-    run(config(POOLS / "photos", tmp_path / "here", stages=stages))
+    run(config(POOLS / "photos", photos.copied(tmp_path / "here"), stages=stages))
     run(config(shards, tmp_path / "there", stages=stages, engine={"workers": 2}))
     assert result_bytes(tmp_path / "here") == result_bytes(tmp_path / "there")
 
@@ -72,8 +86,8 @@ def test_every_sample_is_accounted_for(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_near_duplicates_are_found_by_what_they_look_like(tmp_path: Path) -> None:
-    run(config(POOLS / "photos", tmp_path, stages=[{"duplicates": {"perceptual": {}}}]))
+def test_near_duplicates_are_found_by_what_they_look_like(tmp_path: Path, photos: Photos) -> None:
+    run(config(POOLS / "photos", photos.copied(tmp_path), stages=[{"duplicates": {"perceptual": {}}}]))
     decisions = pd.concat(pd.read_parquet(path) for path in (tmp_path / "run/decisions").glob("*.parquet"))
     copies = []
     for path in sorted((tmp_path / "run/columns/duplicates").glob("*.parquet")):
