@@ -10,7 +10,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-WAIT_MS = 10_000
+WAIT_MS = 60_000  # just ends what hangs: a busy machine may take long
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: apt install chromium")
 
 
@@ -27,6 +27,10 @@ class Window:
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(url)
+
+    def pass_time(self, milliseconds: int) -> None:
+        """Let the page's own clock go on: what was to come sooner has come, however slow the machine is."""
+        self.page.evaluate("(time) => new Promise((done) => setTimeout(done, time))", milliseconds)
 
     def broken_pictures(self) -> int:
         """Return how many pictures did not come."""

@@ -39,7 +39,7 @@ class Opened(Window):
         for name, value in fields.items():
             own = form.locator(f"[name={name}]")
             own.select_option(value) if name in ("fate", "score") else own.fill(value)
-        self.page.wait_for_timeout(250)  # the page waits a moment for more letters
+        self.pass_time(150)  # the page waits a moment for more letters
         return int(re.sub(r"\D", "", self.page.locator("#found").inner_text()))
 
 
@@ -80,7 +80,7 @@ def test_a_script_in_a_caption_never_runs_and_is_shown_as_it_stands(opened: Open
     assert any("⟨U+202E⟩gnp.exe" in text for text in captions)
     opened.page.locator("#results .card").first.click()
     assert opened.page.locator("dialog[open]").count() == 1
-    opened.page.wait_for_timeout(100)
+    opened.pass_time(100)
     assert opened.page.evaluate("() => window.ran") is None
     assert opened.wrong == []
 
