@@ -26,8 +26,8 @@ def doctor(
 ) -> None:
     """Look at what a run depends on: versions that fit each other, GPUs, FAISS, cores, memory, disk, extras.
 
-    Each line says ok, warn or wrong, and what to do. Exit code 2 if something is wrong. It takes about
-    ten seconds, as torch is loaded, and leaves nothing behind.
+    Each line says ok, warn or wrong, and what to do. Exit code 2 if something is wrong. It takes some
+    seconds, as torch is loaded, and leaves nothing behind.
     """
     from curate.doctor import examine
     from curate.progress import watched

@@ -49,7 +49,8 @@ def survey(files: list[str] | tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """
     from pipelines.config import STAGES
     from pipelines.errors import ConfigError
-    from pipelines.plugins.offers import Plugins, installed
+    from pipelines.plugins.installed import installed
+    from pipelines.plugins.offers import Plugins
     from pipelines.score_config import SCORES
 
     found: list[dict[str, Any]] = []

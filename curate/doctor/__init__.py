@@ -20,7 +20,7 @@ def examine(folder: str = ".") -> list[Finding]:
     folder
         Where a run is going to lie.
     """
-    torch_probe, open_clip_probe, faiss_probe = libraries.start()
+    torch_probe, faiss_probe = libraries.start()
     found = guarded("Python", packages.python) + guarded("packages", packages.requirements)
     here = guarded("cores", machine.cores) + guarded("memory", machine.memory)
     here += guarded("disk", partial(machine.disk, folder))
@@ -28,8 +28,8 @@ def examine(folder: str = ".") -> list[Finding]:
     driver = libraries.driver()
     (torch, torch_failure), (faiss, faiss_failure) = torch_probe.result(), faiss_probe.result()
     found += guarded("torch", partial(libraries.torch, torch, torch_failure))
-    found += guarded("open_clip", partial(libraries.open_clip, *open_clip_probe.result()))
+    found += guarded("open_clip", partial(libraries.open_clip, torch, torch_failure))
     found += guarded("FAISS", partial(libraries.faiss, faiss, faiss_failure))
-    found += guarded("GPU", partial(libraries.gpus, torch, faiss, driver))
+    found += guarded("GPU", partial(libraries.gpus, torch, faiss, driver, torch_failure))
     here += guarded("limits", partial(machine.limits, bool(torch.get("gpus"))))
     return found + here + further

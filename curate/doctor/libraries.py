@@ -23,31 +23,28 @@ warnings.simplefilter("ignore")
 found = {}
 def say(): print("\\n@" + json.dumps(found), flush=True)
 import torch
-found |= {"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": []}
+found |= {"torch": torch.__version__, "cuda": torch.version.cuda}
 say()
 try:
-    found["available"] = torch.cuda.is_available()
-    for n in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(n)
-        found["gpus"].append([facts.name, facts.total_memory])
-        (torch.ones(8, 8, device=f"cuda:{n}") @ torch.ones(8, 8, device=f"cuda:{n}")).sum().item()
-except Exception as error:
-    found["gpu_error"] = f"{type(error).__name__}: {error}"
-say()
-"""
-_OPEN_CLIP = """
-import json, warnings
-warnings.simplefilter("ignore")
-found = {}
-try:
-    import torch, torchvision
+    import torchvision
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     found["torchvision"] = torchvision.__version__
+    say()
     import open_clip
     found["open_clip"] = open_clip.__version__
 except Exception as error:
     found["error"] = f"{type(error).__name__}: {error}"
-print("\\n@" + json.dumps(found), flush=True)
+say()
+gpus = []
+try:
+    for n in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(n)
+        gpus.append([facts.name, facts.total_memory])
+        (torch.ones(8, 8, device=f"cuda:{n}") @ torch.ones(8, 8, device=f"cuda:{n}")).sum().item()
+except Exception as error:
+    found["gpu_error"] = f"{type(error).__name__}: {error}"
+found["gpus"] = gpus
+say()
 """
 _FAISS = """
 import json
@@ -74,21 +71,20 @@ class Probe:
         """Return what it found in the end, and how it failed, if it did."""
         try:
             out, err = self._process.communicate(timeout=_SECONDS)
+            last = next((line for line in reversed(err.splitlines()) if line.strip()), "no message")
+            failure = f"ended with {self._process.returncode}: {last.strip()}"
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
-            return {}, f"did not answer within {_SECONDS} s"
+            out, _ = self._process.communicate()
+            failure = f"did not answer within {_SECONDS} s"
         said = [line[1:] for line in out.splitlines() if line.startswith("@")]
         found: dict[str, Any] = json.loads(said[-1]) if said else {}
-        if self._process.returncode == 0:
-            return found, None
-        last = next((line for line in reversed(err.splitlines()) if line.strip()), "no message")
-        return found, f"ended with {self._process.returncode}: {last.strip()}"
+        return found, failure if self._process.returncode else None
 
 
-def start() -> tuple[Probe, Probe, Probe]:
-    """Start the probes of torch, open_clip and FAISS, which take seconds, side by side."""
-    return Probe(_TORCH), Probe(_OPEN_CLIP), Probe(_FAISS)
+def start() -> tuple[Probe, Probe]:
+    """Start the probes of torch with what builds on it, and of FAISS; they take seconds, side by side."""
+    return Probe(_TORCH), Probe(_FAISS)
 
 
 def torch(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
@@ -101,22 +97,30 @@ def torch(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
 
 
 def open_clip(found: dict[str, Any], failure: str | None) -> Iterator[Finding]:
-    """Judge what the probe of torchvision and open_clip found."""
+    """Judge what the probe of torch found of torchvision and open_clip."""
     error = found.get("error") or failure
     if "torchvision" not in found:
         pair = f"torch {installed('torch')} and torchvision {installed('torchvision')}"
         yield Finding("torchvision", "wrong", f"{pair} do not fit each other: {error}", _TOGETHER)
         return
     yield Finding("torchvision", "ok", f"{found['torchvision']}, fits torch")
-    if error:
-        yield Finding("open_clip", "wrong", error, "pip install --upgrade open_clip_torch timm")
+    if "open_clip" not in found:
+        todo = "pip install --upgrade open_clip_torch timm"
+        yield Finding("open_clip", "wrong", error or "no answer", todo)
         return
     yield Finding("open_clip", "ok", found["open_clip"])
 
 
-def gpus(torch_found: dict[str, Any], faiss_found: dict[str, Any], driver: str | None) -> Iterator[Finding]:
-    """Judge whether the driver, torch and FAISS see the same GPUs."""
-    seen = torch_found.get("gpus", [])
+def gpus(
+    torch_found: dict[str, Any], faiss_found: dict[str, Any], driver: str | None, failure: str | None = None
+) -> Iterator[Finding]:
+    """Judge whether the driver, torch and FAISS see the same GPUs; `failure` is that of torch's probe."""
+    if "gpus" not in torch_found:
+        todo = "mend torch, torchvision, open_clip first; if they are well, torch does not fit the driver"
+        found = f"{driver or 'the driver did not answer'}; torch could not look for GPUs: {failure}"
+        yield Finding("GPU", "wrong", found, todo)
+        return
+    seen = torch_found["gpus"]
     names = ", ".join(f"{name} ({memory / 2**30:.0f} GiB)" for name, memory in seen)
     if driver is None and not seen:
         yield Finding("GPU", "ok", "none; all stages run on CPUs, models slowly")

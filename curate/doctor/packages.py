@@ -72,7 +72,7 @@ def extras() -> Iterator[Finding]:
 
 def plugins() -> Iterator[Finding]:
     """Name the plugins that are installed; none of their code is run."""
-    from pipelines.plugins.offers import installed as offered
+    from pipelines.plugins.installed import installed as offered
 
     found = [f"{point.name} ({sort}, from {point.value})" for sort, point in offered()]
     yield Finding("plugins", "ok", ", ".join(found) or "none installed")

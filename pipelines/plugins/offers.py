@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from filters.base import Filter, Rule
 from pipelines.columns import OUTCOME
 from pipelines.errors import ConfigError
 from pipelines.plugins.code import Code, code_of_entry_point, code_of_file, describe, refused
+from pipelines.plugins.installed import installed
 from pipelines.plugins.use import VECTORS, Facts, PluginUse, Sort
 from pipelines.storage import resolve
 from pipelines.user_files import require_files, with_absolute_files
 from scoring.scorer import Scorer
-
-GROUPS: Mapping[Sort, str] = {"filter": "curate.filters", "scorer": "curate.scorers"}
-"""Where installed distributions name their plugins: groups of entry points."""
 
 _BASES: Mapping[Sort, type[BaseModel]] = {"filter": Filter, "scorer": Scorer}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -248,9 +245,3 @@ def _refuse_twice(offers: list[Offer]) -> None:
             if (offer.sort, offer.kind) == (other.sort, other.kind):
                 both = " and ".join(dict.fromkeys([other.code.name, offer.code.name]))
                 raise ConfigError(f"plugins: two {offer.sort}s are called {offer.kind!r}, in {both}")
-
-
-def installed() -> Iterator[tuple[Sort, EntryPoint]]:
-    """Yield the entry points of installed distributions; nothing of them is imported."""
-    for sort, group in GROUPS.items():
-        yield from ((sort, point) for point in sorted(entry_points(group=group)))

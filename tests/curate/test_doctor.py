@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_a_gpu_that_is_hidden_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.state, found.todo) == ("warn", "unset it to use the GPU")
 
 
+@pytest.mark.parametrize("found", [{}, {"torch": "2.6.0"}, {**TORCH, "open_clip": "3"}])
+def test_gpus_that_nobody_came_to_look_for_are_wrong(found: dict[str, Any]) -> None:
+    found = {name: value for name, value in found.items() if name != "gpus"}
+    (line,) = libraries.gpus(found, {"gpus": 0}, None, "ended with -11: Segmentation fault")
+    assert line.state == "wrong"
+    assert "could not look for GPUs: ended with -11" in line.found
+
+
+def test_a_gpu_that_ends_the_probe_is_not_open_clips_fault() -> None:
+    found = {"torchvision": "0.21", "open_clip": "3"}
+    assert states(libraries.open_clip(found, "ended with -11")) == {"torchvision": "ok", "open_clip": "ok"}
+    assert states(libraries.open_clip({"torchvision": "0.21"}, "ended with -11"))["open_clip"] == "wrong"
+
+
 def test_a_probe_survives_whatever_a_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = "import sys; print('a banner'); print('@{\"a\": 1}'); print('more', file=sys.stderr)"
     assert libraries.Probe(noisy).result() == ({"a": 1}, None)
@@ -94,8 +109,12 @@ def test_a_probe_survives_whatever_a_library_does(monkeypatch: pytest.MonkeyPatc
     assert found == {"a": 1}
     assert "ended with -6" in str(failure)
     assert "No module named" in str(libraries.Probe("import no_such_module").result()[1])
-    monkeypatch.setattr(libraries, "_SECONDS", 0.2)
-    assert "did not answer" in str(libraries.Probe("import time; time.sleep(60)").result()[1])
+    hangs = libraries.Probe("print('@{\"a\": 1}', flush=True); import time; time.sleep(60)")
+    select.select([hangs._process.stdout], [], [])
+    monkeypatch.setattr(libraries, "_SECONDS", 0.01)
+    found, failure = hangs.result()
+    assert found == {"a": 1}
+    assert "did not answer" in str(failure)
 
 
 # What fails

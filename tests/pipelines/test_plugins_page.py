@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.plugins.offers import GROUPS
+from pipelines.plugins.installed import GROUPS
 from tests.commands import Command
 from tests.commands import curate as curate  # a fixture
 from tests.making import write_pool
