@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.options import AllowClass, AllowPlugin, Overrides
+from curate.commands.options import AllowClass, AllowPlugin, AsJson, Overrides
 from pipelines.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ NotifyCommand = Annotated[
     str | None,
     typer.Option(help="Start this after success or failure, the JSON on its standard input; no shell."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
