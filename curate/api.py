@@ -12,9 +12,10 @@ from curate.clusters_plot import draw_accounts
 from curate.config import load
 from curate.events import EventLog, machine
 from pipelines.config import RunConfig
+from pipelines.failures import stop_when_files_fail
 from pipelines.output.publish import put_if_changed
 from pipelines.run import Result, execute
-from pipelines.storage import Folder, resolve, stop_when_files_fail
+from pipelines.storage import Folder, resolve
 
 
 def run(

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from curate.commands import doctor, loop, pack, plugins, versions, view
 from curate.commands.options import AllowClass, AllowPlugin, AsJson, Overrides
 from pipelines.errors import ConfigError, StoppedError
-from pipelines.object_store import what_failed
+from pipelines.failures import what_failed
 
 
 class _Root(TyperGroup):
@@ -338,15 +338,12 @@ def main() -> None:
         _fail(error, 2)
     except StoppedError as error:
         _fail(error, 3)
-    except OSError as error:  # a full disk, a folder that may not be written to
-        place = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{place}; put it right and run it again", 3)
     except KeyboardInterrupt:  # while the commands were being loaded
         _fail("stopped", 3)
     except Exception as error:
-        if (what := what_failed(error)) is None:
+        if (what := what_failed(error)) is None:  # no full disk, no folder that may not be written to
             raise  # a defect of ours: where it happened is what people should send
-        _fail(what, 3)
+        _fail(f"{what} and run it again", 3)
 
 
 def _fail(message: object, code: int) -> None:

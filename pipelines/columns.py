@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from pipelines.damage import reading
+from pipelines.damage import is_damage, reading
 from pipelines.errors import StoppedError
 from pipelines.pool.placeholders import frequent_images
 from pipelines.storage import Folder
@@ -156,9 +156,9 @@ class ColumnStore:
                         "earlier run left behind; run again to go on from here"
                     )
                 yield file
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last one for names of columns
-            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-                raise  # a disk or a store failed
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise StoppedError(
                 f"{self._folder.path(name)} is damaged ({error}); remove it and run again"
             ) from error

@@ -10,26 +10,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import CurateError, StoppedError
-from pipelines.object_store import what_failed
+from pipelines.failures import what_failed
 from pipelines.storage import filesystem
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell whether a reader raised this for bytes that make no sense, not for a disk or a store that fails.
+
+    Readers of Parquet, zip and numpy raise some ten kinds, MemoryError among them where a header lies.
+    """
+    # pyarrow raises plain OSErrors for broken pages; a place before a file's start is the file's fault.
+    of_bytes = type(error) is OSError and error.errno in (None, errno.EINVAL)
+    of_bytes |= type(error) is EOFError or isinstance(error, pa.ArrowException)
+    return of_bytes or not (isinstance(error, CurateError) or what_failed(error) is not None)
 
 
 @contextlib.contextmanager
 def reading(file: str, error: type[CurateError] = StoppedError) -> Iterator[None]:
     """Turn what a reader raises inside the block, for bytes that make no sense, into one error with a name.
 
-    Readers of Parquet, zip and numpy raise some ten kinds, MemoryError among them where a header lies. What a
-    disk or a store has to say passes as it is.
+    What a disk or a store has to say passes as it is.
     """
     try:
         yield
-    except CurateError:
-        raise
     except Exception as found:
-        # pyarrow raises plain OSErrors for broken pages; a place before a file's start is the file's fault.
-        of_bytes = type(found) is OSError and found.errno in (None, errno.EINVAL)
-        of_bytes |= isinstance(found, pa.ArrowException | EOFError)
-        if not of_bytes and what_failed(found) is not None:
+        if not is_damage(found):
             raise
         what = (str(found).strip() or type(found).__name__).splitlines()[0][:200]
         raise error(f"{file} can't be read: {what}; fetch it again, or leave it out") from found

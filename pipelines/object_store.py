@@ -14,7 +14,6 @@ ATTEMPTS_VARIABLE = "CURATE_STORE_ATTEMPTS"
 PART_BYTES = 16 << 20  # of a multipart upload; ten of them are in memory at once
 _S3 = ("s3", "s3a")
 _CACHES_LISTINGS = (*_S3, "gs", "gcs")
-_CLIENTS = ("s3fs", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure", "requests")
 _ENVIRONMENT = "stores read them from the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 # user:secret@host, but not host:8080/…@…
@@ -79,34 +78,6 @@ def _number(variable: str, default: float) -> float:
     if not 1 <= value <= 3600:
         raise ConfigError(f"{variable} is {text!r}; it should be a number from 1 to 3600")
     return value
-
-
-def is_store_error(error: BaseException) -> bool:
-    """Tell whether an error comes from the client of an object store; many of those are no `OSError`."""
-    return bool(_packages(error) & {*_CLIENTS}) or _raised_in(error) in _CLIENTS
-
-
-def what_failed(error: BaseException) -> str | None:
-    """Return what to say of an error of a disk or an object store; None for any other, a defect of ours."""
-    if isinstance(error, OSError | EOFError) or _packages(error) & {*_CLIENTS, "pyarrow"}:
-        shown = error
-    elif is_store_error(error):
-        shown = error.__context__ or error  # a client that stumbled over the error of a request: say that one
-    else:
-        return None
-    return f"{type(shown).__name__}: {str(shown) or 'no answer in time'}"
-
-
-def _packages(error: BaseException) -> set[str]:
-    return {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-
-
-def _raised_in(error: BaseException) -> str:
-    """Return the package whose code raised an error."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if trace else ""
 
 
 def refuse_credentials(url: str) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pipelines.columns import DECISIONS, ColumnStore, fingerprint
 from pipelines.config import RunConfig
 from pipelines.engine import Engine, refuse_unlisted
+from pipelines.failures import stop_when_files_fail
 from pipelines.finished import FINISHED as FINISHED
 from pipelines.finished import note_finished, seen
 from pipelines.lock import own
@@ -34,7 +35,7 @@ from pipelines.score_config import FileScores
 from pipelines.stages.embed import Embed, encoder_identity
 from pipelines.stages.file_scores import FileScoresStage
 from pipelines.stages.plugin import require_code
-from pipelines.storage import Folder, resolve, stop_when_files_fail
+from pipelines.storage import Folder, resolve
 from pipelines.user_files import with_file_digests
 
 

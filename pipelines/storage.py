@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -17,11 +16,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines import object_store
-from pipelines.errors import ConfigError, StoppedError
+from pipelines.errors import ConfigError
+from pipelines.failures import HINTS
 
 COPY_BYTES = 8 << 20
 _PARTIAL = ".curate-partial"
-_HINTS = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.EROFS: "make it writable"}
 _WASTE = 4  # times as much as is wanted may be fetched to save requests
 
 
@@ -163,23 +162,11 @@ def _partial(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.errno in _HINTS and error.filename is None:  # a write does not say of which file it is
+        if error.errno in HINTS and error.filename is None:  # a write does not say of which file it is
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         partial.unlink(missing_ok=True)  # there after an error, and where both names are one file already
-
-
-@contextlib.contextmanager
-def stop_when_files_fail() -> Iterator[None]:
-    """Raise `StoppedError` with what to do when a disk or a store fails inside the block."""
-    try:
-        yield
-    except Exception as error:
-        if (what := object_store.what_failed(error)) is None:
-            raise
-        hint = _HINTS.get(getattr(error, "errno", None) or 0, "put it right")
-        raise StoppedError(f"{what}; {hint} and run again to go on from here") from error
 
 
 class RangeReader:

@@ -188,7 +188,7 @@ def _even_cuts(n: int) -> list[float]:
 @contextmanager
 def _progress(as_json: bool) -> Iterator[Any]:
     from curate.progress import shown
-    from pipelines.storage import stop_when_files_fail
+    from pipelines.failures import stop_when_files_fail
 
     with stop_when_files_fail(), shown(as_json) as show:
         yield show

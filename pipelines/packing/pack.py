@@ -24,13 +24,14 @@ import pyarrow.parquet as pq
 
 from pipelines.engine import Engine, EngineConfig
 from pipelines.errors import ConfigError
+from pipelines.failures import stop_when_files_fail
 from pipelines.lock import own
 from pipelines.output.export import harmless
 from pipelines.packing.rows import PackingProblem
 from pipelines.packing.sample import SampleReader
 from pipelines.packing.shard import STATE, Packer, pack_shard
 from pipelines.packing.source import Source
-from pipelines.storage import Folder, is_local, stop_when_files_fail
+from pipelines.storage import Folder, is_local
 
 Emit = Callable[[dict[str, Any]], None]
 
