@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from filters.duplicates import Duplicates, find_copies
+from filters.duplicates import Copies, Duplicates, find_copies
 from pipelines.columns import digest
 from pipelines.plan import Plan
 from pipelines.pool.placeholders import MOST, Often, Placeholder, often_repeated, shortened
@@ -24,6 +24,7 @@ from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
 
 SAMPLES_PER_PART = 1_000_000
+SHARDS_PER_BLOCK = 64
 _IMAGES = ("pixels", "sha256")
 
 
@@ -35,8 +36,9 @@ class DuplicatesStage(NamedStage):
     old one stays.
 
     The pool is shuffled by key into parts of about a million samples, so that all copies of an image meet in
-    one part. A part's matches are written to the run folder, sorted by shard, and each shard picks its own.
-    Pictures that stand under many captions, however few of them in each shard, are found on the way.
+    one part. What is found there is shuffled back into blocks of some shards, and each shard picks its own: a
+    shard opens one file, however large the pool is. Pictures that stand under many captions, however few of
+    them in each shard, are found on the way.
     """
 
     anew: ClassVar[bool] = True
@@ -45,6 +47,7 @@ class DuplicatesStage(NamedStage):
     gate: str
     sources: Mapping[str, str]
     samples_per_part: int = SAMPLES_PER_PART
+    shards_per_block: int = SHARDS_PER_BLOCK
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -53,7 +56,7 @@ class DuplicatesStage(NamedStage):
 
     @property
     def version(self) -> int:
-        """2: the summary tells of placeholders."""
+        """2: the summary tells of placeholders, and matches lie in blocks of shards."""
         return 2
 
     def settings(self) -> Mapping[str, Any]:
@@ -63,18 +66,22 @@ class DuplicatesStage(NamedStage):
     def summarize(self, pool: Pool) -> Any:
         """Write the matches of every part; return where they are, a hash of each, and the placeholders."""
         n_parts = max(1, -(-pool.n_survivors[self.gate] // self.samples_per_part))
+        n_blocks = max(1, -(-len(pool.shards) // self.shards_per_block))
+        names = [shard.name for shard in pool.shards]
         for _ in pool.map_shards(partial(self._shuffle, folder=pool.workspace, n_parts=n_parts)):
             pass
-        names = [shard.name for shard in pool.shards]
-        match = partial(self._match, folder=pool.workspace, names=names, later=pool.later)
+        match = partial(self._match, folder=pool.workspace, names=names, later=pool.later, n_blocks=n_blocks)
         found = {part: (hashed, often) for part, hashed, often in pool.run_tasks(match, range(n_parts))}
-        for name in names:
-            pool.workspace.remove(_shuffled(name))
+        for _ in pool.run_tasks(partial(_gather, folder=pool.workspace, n_parts=n_parts), range(n_blocks)):
+            pass
+        for name in [*map(_shuffled, names), *map(_matched, range(n_parts))]:
+            pool.workspace.remove(name)
         parts = [found[part] for part in range(n_parts)]
         often = [each for _, of_part in parts for each in of_part]
         most_often = sorted(often, key=lambda each: (-each.samples, each.key))[:MOST]
         return {
             "matches": pool.place,
+            "blocks": n_blocks,
             "digests": [hashed for hashed, _ in parts],
             "placeholders": [self._placeholder(each, pool) for each in most_often],
         }
@@ -100,7 +107,7 @@ class DuplicatesStage(NamedStage):
         write_groups(folder, _shuffled(columns.shard.name), rows, part.astype(np.int64), n_parts)
 
     def _match(
-        self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int]
+        self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int], n_blocks: int
     ) -> tuple[int, str, list[Often]]:
         """Write the matches of a part; return their hash, and the pictures that stand there most often."""
         tables = [rows for _, rows in read_group(folder, [_shuffled(name) for name in names], [part])]
@@ -113,20 +120,12 @@ class DuplicatesStage(NamedStage):
                 generation.take(pa.array(shard)), order.cast(pa.binary()), b""
             )
         copies = find_copies(table["key"].combine_chunks(), order, pa.array(np.arange(len(table))))
-        copy, survivor = table.take(pa.array(copies.copy)), table.take(pa.array(copies.survivor))
-        matches = pa.table(
-            {
-                "shard": pa.array(names, pa.string()).take(pa.array(shard[copies.copy])),
-                "row": copy["row"],
-                "reason": pc.if_else(pc.equal(copy["bytes"], survivor["bytes"]), "same_bytes", "same_pixels"),
-                "duplicate_of": pa.array([uid.hex() for uid in survivor["uid"].to_pylist()], pa.string()),
-            }
-        ).sort_by([("shard", "ascending"), ("row", "ascending")])
-        with folder.create(_matches(part)) as stream:
-            pq.write_table(matches, stream, row_group_size=10_000)
+        table = table.append_column("shard", pa.array(shard))
+        matches = _matches_of(table, copies, names)
+        blocks = np.array([_block_of(name, n_blocks) for name in names], np.int64)
+        write_groups(folder, _matched(part), matches, blocks[np.sort(shard[copies.copy])], n_blocks)
         members = np.union1d(copies.copy, copies.survivor)
-        repeated = table.take(pa.array(members)).append_column("shard", pa.array(shard[members]))
-        return part, digest(matches), often_repeated(repeated, names)
+        return part, digest(matches), often_repeated(table.take(pa.array(members)), names)
 
     def _placeholder(self, often: Often, pool: Pool) -> list[Any]:
         """Return image, samples and captions, read where the shuffle says that they stand."""
@@ -142,7 +141,9 @@ class DuplicatesStage(NamedStage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {"row": self.gate})["row"].combine_chunks()
-        matches = self._matches_of(columns, summary)
+        block = _block_of(columns.shard.name, summary["blocks"])
+        with (columns.run / summary["matches"]).open(_matches(block)) as stream:
+            matches = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
         found = pc.index_in(rows, matches["row"].combine_chunks())
         return pa.table(
             {
@@ -153,13 +154,33 @@ class DuplicatesStage(NamedStage):
             }
         )
 
-    def _matches_of(self, columns: ShardColumns, summary: Any) -> pa.Table:
-        folder = columns.run / summary["matches"]
-        tables = []
-        for part in range(len(summary["digests"])):
-            with folder.open(_matches(part)) as stream:
-                tables.append(pq.read_table(stream, filters=[("shard", "==", columns.shard.name)]))
-        return pa.concat_tables(tables)
+
+def _matches_of(table: pa.Table, copies: Copies, names: Sequence[str]) -> pa.Table:
+    """Return of each copy its shard, its row, why it is one, and of whom; by shard and row."""
+    order = np.lexsort([table["row"].to_numpy()[copies.copy], table["shard"].to_numpy()[copies.copy]])
+    copy, survivor = (table.take(pa.array(rows[order])) for rows in copies)
+    return pa.table(
+        {
+            "shard": pa.array(names, pa.string()).take(copy["shard"]),
+            "row": copy["row"],
+            "reason": pc.if_else(pc.equal(copy["bytes"], survivor["bytes"]), "same_bytes", "same_pixels"),
+            "duplicate_of": pa.array([uid.hex() for uid in survivor["uid"].to_pylist()], pa.string()),
+        }
+    )
+
+
+def _gather(block: int, *, folder: Folder, n_parts: int) -> int:
+    """Write what was found of a block's shards, by shard and row."""
+    names = [_matched(part) for part in range(n_parts)]
+    matches = pa.concat_tables(rows for _, rows in read_group(folder, names, [block]))
+    with folder.create(_matches(block)) as stream:
+        by_place = matches.sort_by([("shard", "ascending"), ("row", "ascending")])
+        pq.write_table(by_place, stream, row_group_size=10_000)
+    return block
+
+
+def _block_of(shard: str, n_blocks: int) -> int:
+    return xxhash.xxh3_64_intdigest(shard.encode()) % n_blocks
 
 
 def _bytes(texts: pa.ChunkedArray | pa.Array) -> list[bytes]:
@@ -184,8 +205,12 @@ def _shuffled(shard: str) -> str:
     return f"keys/{shard}.arrow"
 
 
-def _matches(part: int) -> str:
-    return f"{part:05d}.parquet"
+def _matched(part: int) -> str:
+    return f"matched/{part:05d}.arrow"
+
+
+def _matches(block: int) -> str:
+    return f"{block:05d}.parquet"
 
 
 def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:

@@ -21,14 +21,15 @@ from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
 
 KEYS_PER_PART = 1_000_000
+_FREQUENT = "frequent.parquet"
 
 
 @dataclass(frozen=True)
 class RepeatsStage(NamedStage):
     """Drops every sample whose caption or image stands too often.
 
-    The keys of the pool are shuffled into parts of about a million, so that equal ones meet in one part. Each
-    part keeps the keys that stand too often in a file, and a shard looks its own up part by part.
+    The keys of the pool are shuffled into parts of about a million, so that equal ones meet in one part.
+    Those that stand too often go into one file, and a shard looks its own up there, part by part.
     """
 
     config: Repeats
@@ -41,12 +42,17 @@ class RepeatsStage(NamedStage):
         """The gate, and the stages that made the columns."""
         return tuple(dict.fromkeys([self.gate, *self.sources.values()]))
 
+    @property
+    def version(self) -> int:
+        """2: the keys of all parts lie in one file."""
+        return 2
+
     def settings(self) -> Mapping[str, Any]:
         """Return how often captions and images may stand."""
         return self.config.model_dump()
 
     def summarize(self, pool: Pool) -> Any:
-        """Write the keys that stand too often, part by part; return where, and a hash of what is in them."""
+        """Write the keys that stand too often, part by part; return where, and a hash of each part."""
         n_parts = max(1, -(-pool.n_survivors[self.gate] // self.keys_per_part))
         shuffle = partial(self._shuffle, folder=pool.workspace, n_parts=n_parts)
         for _ in pool.map_shards(shuffle):
@@ -54,7 +60,8 @@ class RepeatsStage(NamedStage):
         names = [_shuffled(shard.name) for shard in pool.shards]
         count = partial(self._count, folder=pool.workspace, names=names)
         digests = dict(pool.run_tasks(count, range(n_parts)))
-        for name in names:
+        _join(pool.workspace, n_parts)
+        for name in [*names, *map(_counted, range(n_parts))]:
             pool.workspace.remove(name)
         return {"keys": pool.place, "digests": [digests[part] for part in range(n_parts)]}
 
@@ -77,7 +84,7 @@ class RepeatsStage(NamedStage):
         found = [too_frequent(key[kind == number], most) for number, most in limits]
         kinds = [np.full(len(keys), number, np.int8) for number, keys in enumerate(found)]
         frequent = pa.table({"key": np.concatenate(found), "kind": np.concatenate(kinds)})
-        with folder.create(_frequent(part)) as stream:
+        with folder.create(_counted(part)) as stream:
             pq.write_table(frequent, stream)
         return part, digest(frequent)
 
@@ -85,12 +92,13 @@ class RepeatsStage(NamedStage):
         """Return the weight and the reason of every sample that comes through the gate."""
         rows, keys = self._keys(columns)
         masks = [(reason, np.zeros(len(rows), bool)) for reason in keys]
-        folder = columns.run / summary["keys"]
-        for part in range(len(summary["digests"])):
-            with folder.open(_frequent(part)) as stream:
-                table = pq.read_table(stream)
-            for kind, (reason, mask) in enumerate(masks):
-                mask |= np.isin(keys[reason], table["key"].to_numpy()[table["kind"].to_numpy() == kind])
+        with (
+            (columns.run / summary["keys"]).open(_FREQUENT) as stream,
+            pq.ParquetFile(stream) as file,
+        ):
+            for part in map(file.read_row_group, range(file.num_row_groups)):
+                for kind, (reason, mask) in enumerate(masks):
+                    mask |= np.isin(keys[reason], part["key"].to_numpy()[part["kind"].to_numpy() == kind])
         decision = drop_first_reason(masks, len(rows))
         weight = pa.array(decision.weight, pa.int32())
         return pa.table({"row": pa.array(rows, pa.int32()), "weight": weight, "reason": decision.reason})
@@ -112,5 +120,14 @@ def _shuffled(shard: str) -> str:
     return f"keys/{shard}.arrow"
 
 
-def _frequent(part: int) -> str:
-    return f"{part:05d}.parquet"
+def _counted(part: int) -> str:
+    return f"counted/{part:05d}.parquet"
+
+
+def _join(folder: Folder, n_parts: int) -> None:
+    """Write all parts into one file, a row group each: a shard opens one, however large the pool is."""
+    schema = pa.schema([("key", pa.uint64()), ("kind", pa.int8())])
+    with folder.create(_FREQUENT) as sink, pq.ParquetWriter(sink, schema) as writer:
+        for part in range(n_parts):
+            with folder.open(_counted(part)) as stream:
+                writer.write_table(pq.read_table(stream))
