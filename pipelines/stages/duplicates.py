@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 
 from filters.duplicates import Copies, Duplicates, find_copies
-from pipelines.columns import digest
+from pipelines.blocks import Blocks
 from pipelines.plan import Plan
 from pipelines.pool.placeholders import MOST, Often, Placeholder, often_repeated, shortened
 from pipelines.regroup import read_group, write_groups
@@ -24,7 +23,6 @@ from pipelines.stages.semantic_duplicates import plan_semantic
 from pipelines.storage import Folder
 
 SAMPLES_PER_PART = 1_000_000
-SHARDS_PER_BLOCK = 64
 _IMAGES = ("pixels", "sha256")
 
 
@@ -36,9 +34,8 @@ class DuplicatesStage(NamedStage):
     old one stays.
 
     The pool is shuffled by key into parts of about a million samples, so that all copies of an image meet in
-    one part. What is found there is shuffled back into blocks of some shards, and each shard picks its own: a
-    shard opens one file, however large the pool is. Pictures that stand under many captions, however few of
-    them in each shard, are found on the way.
+    one part. What is found there goes back to the shards by blocks. Pictures that stand under many captions,
+    however few of them in each shard, are found on the way.
     """
 
     anew: ClassVar[bool] = True
@@ -47,7 +44,6 @@ class DuplicatesStage(NamedStage):
     gate: str
     sources: Mapping[str, str]
     samples_per_part: int = SAMPLES_PER_PART
-    shards_per_block: int = SHARDS_PER_BLOCK
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -56,7 +52,7 @@ class DuplicatesStage(NamedStage):
 
     @property
     def version(self) -> int:
-        """2: the summary tells of placeholders, and matches lie in blocks of shards."""
+        """2: the summary tells of placeholders, and matches lie in blocks."""
         return 2
 
     def settings(self) -> Mapping[str, Any]:
@@ -66,23 +62,18 @@ class DuplicatesStage(NamedStage):
     def summarize(self, pool: Pool) -> Any:
         """Write the matches of every part; return where they are, a hash of each, and the placeholders."""
         n_parts = max(1, -(-pool.n_survivors[self.gate] // self.samples_per_part))
-        n_blocks = max(1, -(-len(pool.shards) // self.shards_per_block))
-        names = [shard.name for shard in pool.shards]
-        for _ in pool.map_shards(partial(self._shuffle, folder=pool.workspace, n_parts=n_parts)):
+        names, folder = [shard.name for shard in pool.shards], pool.workspace
+        for _ in pool.map_shards(partial(self._shuffle, folder=folder, n_parts=n_parts)):
             pass
-        match = partial(self._match, folder=pool.workspace, names=names, later=pool.later, n_blocks=n_blocks)
-        found = {part: (hashed, often) for part, hashed, often in pool.run_tasks(match, range(n_parts))}
-        for _ in pool.run_tasks(partial(_gather, folder=pool.workspace, n_parts=n_parts), range(n_blocks)):
-            pass
-        for name in [*map(_shuffled, names), *map(_matched, range(n_parts))]:
-            pool.workspace.remove(name)
-        parts = [found[part] for part in range(n_parts)]
-        often = [each for _, of_part in parts for each in of_part]
+        blocks = Blocks.of(folder, pool.n_survivors[self.gate], self.samples_per_part)
+        match = partial(self._match, folder=folder, names=names, later=pool.later, blocks=blocks)
+        often = [each for found in pool.run_tasks(match, range(n_parts)) for each in found]
+        for name in names:
+            folder.remove(_shuffled(name))
         most_often = sorted(often, key=lambda each: (-each.samples, each.key))[:MOST]
         return {
             "matches": pool.place,
-            "blocks": n_blocks,
-            "digests": [hashed for hashed, _ in parts],
+            "digests": blocks.gather([_matched(part) for part in range(n_parts)], pool.run_tasks),
             "placeholders": [self._placeholder(each, pool) for each in most_often],
         }
 
@@ -107,9 +98,9 @@ class DuplicatesStage(NamedStage):
         write_groups(folder, _shuffled(columns.shard.name), rows, part.astype(np.int64), n_parts)
 
     def _match(
-        self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int], n_blocks: int
-    ) -> tuple[int, str, list[Often]]:
-        """Write the matches of a part; return their hash, and the pictures that stand there most often."""
+        self, part: int, *, folder: Folder, names: Sequence[str], later: Mapping[str, int], blocks: Blocks
+    ) -> list[Often]:
+        """Write the matches of a part; return the pictures that stand there most often."""
         tables = [rows for _, rows in read_group(folder, [_shuffled(name) for name in names], [part])]
         table = pa.concat_tables(tables).combine_chunks()
         shard = np.repeat(np.arange(len(names)), [len(rows) for rows in tables])
@@ -121,11 +112,9 @@ class DuplicatesStage(NamedStage):
             )
         copies = find_copies(table["key"].combine_chunks(), order, pa.array(np.arange(len(table))))
         table = table.append_column("shard", pa.array(shard))
-        matches = _matches_of(table, copies, names)
-        blocks = np.array([_block_of(name, n_blocks) for name in names], np.int64)
-        write_groups(folder, _matched(part), matches, blocks[np.sort(shard[copies.copy])], n_blocks)
+        blocks.write(_matched(part), _matches_of(table, copies, names))
         members = np.union1d(copies.copy, copies.survivor)
-        return part, digest(matches), often_repeated(table.take(pa.array(members)), names)
+        return often_repeated(table.take(pa.array(members)), names)
 
     def _placeholder(self, often: Often, pool: Pool) -> list[Any]:
         """Return image, samples and captions, read where the shuffle says that they stand."""
@@ -141,9 +130,8 @@ class DuplicatesStage(NamedStage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return weight, reason and `duplicate_of` of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {"row": self.gate})["row"].combine_chunks()
-        block = _block_of(columns.shard.name, summary["blocks"])
-        with (columns.run / summary["matches"]).open(_matches(block)) as stream:
-            matches = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
+        blocks = Blocks(columns.run / summary["matches"], len(summary["digests"]))
+        matches = blocks.read(columns.shard.name)
         found = pc.index_in(rows, matches["row"].combine_chunks())
         return pa.table(
             {
@@ -156,9 +144,8 @@ class DuplicatesStage(NamedStage):
 
 
 def _matches_of(table: pa.Table, copies: Copies, names: Sequence[str]) -> pa.Table:
-    """Return of each copy its shard, its row, why it is one, and of whom; by shard and row."""
-    order = np.lexsort([table["row"].to_numpy()[copies.copy], table["shard"].to_numpy()[copies.copy]])
-    copy, survivor = (table.take(pa.array(rows[order])) for rows in copies)
+    """Return of each copy its shard, its row, why it is one, and of whom."""
+    copy, survivor = table.take(pa.array(copies.copy)), table.take(pa.array(copies.survivor))
     return pa.table(
         {
             "shard": pa.array(names, pa.string()).take(copy["shard"]),
@@ -167,20 +154,6 @@ def _matches_of(table: pa.Table, copies: Copies, names: Sequence[str]) -> pa.Tab
             "duplicate_of": pa.array([uid.hex() for uid in survivor["uid"].to_pylist()], pa.string()),
         }
     )
-
-
-def _gather(block: int, *, folder: Folder, n_parts: int) -> int:
-    """Write what was found of a block's shards, by shard and row."""
-    names = [_matched(part) for part in range(n_parts)]
-    matches = pa.concat_tables(rows for _, rows in read_group(folder, names, [block]))
-    with folder.create(_matches(block)) as stream:
-        by_place = matches.sort_by([("shard", "ascending"), ("row", "ascending")])
-        pq.write_table(by_place, stream, row_group_size=10_000)
-    return block
-
-
-def _block_of(shard: str, n_blocks: int) -> int:
-    return xxhash.xxh3_64_intdigest(shard.encode()) % n_blocks
 
 
 def _bytes(texts: pa.ChunkedArray | pa.Array) -> list[bytes]:
@@ -207,10 +180,6 @@ def _shuffled(shard: str) -> str:
 
 def _matched(part: int) -> str:
     return f"matched/{part:05d}.arrow"
-
-
-def _matches(block: int) -> str:
-    return f"{block:05d}.parquet"
 
 
 def plan_duplicates(plan: Plan, parameters: Duplicates, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from pipelines.columns import OUTCOME, digest, fingerprint
+from pipelines.blocks import Blocks
+from pipelines.columns import OUTCOME, fingerprint
 from pipelines.damage import open_parquet
 from pipelines.errors import ConfigError, StoppedError
 from pipelines.plan import Plan
@@ -37,9 +36,8 @@ class FileScoresStage(NamedStage):
     """Writes the scores that files give to samples; null where they give none.
 
     Rows of the files and samples of the pool are shuffled by a hash of what they are joined on into parts of
-    about a million. Each part is joined by itself. What is found is shuffled back into bundles of shards: a
-    shard reads one file, however large the pool is. `rows` is how many the files have, `made_of` a hash of
-    their names, sizes and times.
+    about a million. Each part is joined by itself; what is found goes back to the shards by blocks. `rows` is
+    how many the files have, `made_of` a hash of their names, sizes and times.
     """
 
     anew: ClassVar[bool] = True
@@ -55,6 +53,11 @@ class FileScoresStage(NamedStage):
         """The gate, and the stage with what samples are known by."""
         return tuple(dict.fromkeys([self.gate, "ingest"]))
 
+    @property
+    def version(self) -> int:
+        """2: scores lie in blocks."""
+        return 2
+
     def settings(self) -> Mapping[str, Any]:
         """Return the columns, what they are joined on, and which files they come from."""
         return {"columns": self.config.columns, "match": self.config.match, "files": self.made_of}
@@ -64,29 +67,19 @@ class FileScoresStage(NamedStage):
         return {name: value for name, value in self.settings().items() if name != "files"}
 
     def summarize(self, pool: Pool) -> Any:
-        """Join part by part; return where the scores of which shards lie, and a hash of each bundle."""
+        """Join part by part; return where the scores lie, and a hash of each block."""
         n_samples = pool.n_survivors[self.gate]
-        per_bundle = max(1, len(pool.shards) * self.rows_per_part // max(1, n_samples))
-        firsts = [shard.name for shard in pool.shards[::per_bundle]]
-        matched, found = self._join_pool(pool, per_bundle)
-        bundle_up = partial(_bundle_up, folder=pool.workspace, found=found)
-        digests = dict(pool.run_tasks(bundle_up, range(len(firsts))))
-        for name in found:
-            pool.workspace.remove(name)
+        blocks = Blocks.of(pool.workspace, n_samples, self.rows_per_part)
+        matched, found = self._join_pool(pool, blocks)
+        digests = blocks.gather(found, pool.run_tasks)
         if not matched:
             raise StoppedError(
                 f"{self.name}: none of {n_samples:,} samples has a row in {', '.join(self.config.source)}: "
                 f"are the {self.config.theirs!r} there the samples' {self.config.ours!r}?"
             )
-        return {
-            "scores": pool.place,
-            "matched": matched,
-            "rows": self.rows,
-            "firsts": firsts,
-            "digests": [digests[bundle] for bundle in range(len(firsts))],
-        }
+        return {"scores": pool.place, "matched": matched, "rows": self.rows, "digests": digests}
 
-    def _join_pool(self, pool: Pool, per_bundle: int) -> tuple[int, list[str]]:
+    def _join_pool(self, pool: Pool, blocks: Blocks) -> tuple[int, list[str]]:
         """Write the scores of all samples, part by part; return how many have some, and the files' names."""
         folder = pool.workspace
         n_parts = max(1, -(-max(self.rows, pool.n_survivors[self.gate]) // self.rows_per_part))
@@ -96,7 +89,7 @@ class FileScoresStage(NamedStage):
         given = [name for number in range(len(urls)) for name in written[number]]
         list(pool.map_shards(partial(self._deal_samples, folder=folder, n_parts=n_parts)))
         asked = [_asked(shard.name) for shard in pool.shards]
-        join = partial(self._join, folder=folder, given=given, asked=asked, urls=urls, per_bundle=per_bundle)
+        join = partial(self._join, folder=folder, given=given, asked=asked, urls=urls, blocks=blocks)
         matched = sum(pool.run_tasks(join, range(n_parts)))
         for name in [*given, *asked]:
             folder.remove(name)
@@ -145,9 +138,9 @@ class FileScoresStage(NamedStage):
         given: Sequence[str],
         asked: Sequence[str],
         urls: Sequence[str],
-        per_bundle: int,
+        blocks: Blocks,
     ) -> int:
-        """Write the scores of a part's samples by bundles of shards; return how many have some."""
+        """Write the scores of a part's samples; return how many have some."""
         rows = pa.concat_tables(table for _, table in read_group(folder, given, [part])).combine_chunks()
         rows = rows.take(self._first_of_each(rows, urls))
         groups = list(read_group(folder, asked, [part]))
@@ -157,11 +150,9 @@ class FileScoresStage(NamedStage):
         place = pc.index_in(samples[_KEY].combine_chunks(), value_set=rows[_KEY].combine_chunks())
         there = place.is_valid()
         own = {score: rows[score].take(place.filter(there)) for score in self.config.columns}
-        own_number = number[there.to_numpy(zero_copy_only=False)]
-        shard = names.take(pa.array(own_number))
+        shard = names.take(pa.array(number[there.to_numpy(zero_copy_only=False)]))
         found = pa.table({"shard": shard, "row": samples["row"].filter(there), **own})
-        n_bundles = -(-len(groups) // per_bundle)
-        write_groups(folder, _found(part), found, own_number // per_bundle, n_bundles)
+        blocks.write(_found(part), found)
         return len(found)
 
     def _first_of_each(self, rows: pa.Table, urls: Sequence[str]) -> pa.Array:
@@ -188,9 +179,8 @@ class FileScoresStage(NamedStage):
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the scores of every sample that comes through the gate."""
         rows = columns.survivors(self.gate, {})["row"]
-        bundle = bisect_right(summary["firsts"], columns.shard.name) - 1
-        with (columns.run / summary["scores"]).open(_bundle(bundle)) as stream:
-            own = pq.read_table(stream, filters=[("shard", "==", columns.shard.name)])
+        blocks = Blocks(columns.run / summary["scores"], len(summary["digests"]))
+        own = blocks.read(columns.shard.name)
         place = pc.index_in(rows.combine_chunks(), value_set=own["row"].combine_chunks())
         return pa.table({"row": rows, **{score: own[score].take(place) for score in self.config.columns}})
 
@@ -223,19 +213,6 @@ def _shard_of(name: str) -> str:
 
 def _found(part: int) -> str:
     return f"found/{part:05d}.arrow"
-
-
-def _bundle(number: int) -> str:
-    return f"{number:05d}.parquet"
-
-
-def _bundle_up(number: int, *, folder: Folder, found: Sequence[str]) -> tuple[int, str]:
-    """Write the scores of a bundle of shards, sorted by shard; return its number and a hash."""
-    table = pa.concat_tables(own for _, own in read_group(folder, found, [number]))
-    table = table.sort_by([("shard", "ascending"), ("row", "ascending")])
-    with folder.create(_bundle(number)) as stream:
-        pq.write_table(table, stream, row_group_size=20_000)
-    return number, digest(table)
 
 
 def plan_file_scores(plan: Plan, parameters: FileScores, where: str) -> None:

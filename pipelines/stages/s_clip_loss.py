@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.columns import digest
+from pipelines.blocks import Blocks
 from pipelines.permutation import Permutation
 from pipelines.plan import Plan
 from pipelines.regroup import read_group, write_groups
@@ -51,6 +50,11 @@ class SClipLossStage(ScoreStage):
     config: SClipLoss
     seed: int = 0
 
+    @property
+    def version(self) -> int:
+        """2: scores lie in blocks."""
+        return 2
+
     def settings(self) -> dict[str, Any]:
         """Return the parameters and the seed."""
         return {**super().settings(), "seed": self.seed}
@@ -60,7 +64,7 @@ class SClipLossStage(ScoreStage):
         return "each pair is scored against others from everywhere in the pool"
 
     def summarize(self, pool: Pool) -> Any:
-        """Score all partitions; return where the parts lie, with a hash of each."""
+        """Score all partitions; return where the scores lie, with hashes of each."""
         found = dict(pool.map_shards(self._count))
         sizes = {shard.name: found[shard.name][0] for shard in pool.shards}
         n, width = sum(sizes.values()), max((width for _, width in found.values()), default=1)
@@ -74,19 +78,19 @@ class SClipLossStage(ScoreStage):
         return {"parts": pool.place, "digests": parts}
 
     def _score_partition(self, pool: Pool, folder: Folder, cut: _Cut, sizes: dict[str, int]) -> list[str]:
-        """Return the digest of every bundle's scores, made where they don't lie there yet."""
-        there = {name for name in folder.files() if name.endswith(".parquet")}
-        missing = [n for n in range(cut.n_bundles) if _bundle(n) not in there]
-        if missing:
+        """Return a hash of each block of scores, made where they don't lie there yet."""
+        blocks = Blocks.of(folder, sum(sizes.values()))
+        missing = [n for n in range(cut.n_bundles) if not folder.exists(_bundle(n))]
+        if missing and not blocks.complete():
             starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
             shuffle = folder / "vectors"
             list(pool.map_shards(partial(self._deal_out, cut=cut, starts=starts, folder=shuffle)))
             names = [_file(shard.name) for shard in pool.shards]
-            score = partial(self._score_bundle, cut=cut, names=names, shuffle=shuffle, folder=folder)
+            score = partial(self._score_bundle, cut=cut, names=names, shuffle=shuffle, blocks=blocks)
             list(pool.run_tasks(score, missing))
             for name in names:
                 shuffle.remove(name)
-        return list(_in_order(pool.run_tasks(partial(_digest, folder=folder), range(cut.n_bundles))))
+        return blocks.gather([_bundle(n) for n in range(cut.n_bundles)], pool.run_tasks)
 
     def _vectors(self, columns: ShardColumns) -> pa.Table:
         """Return the vectors of a shard's samples that are numbers."""
@@ -107,7 +111,7 @@ class SClipLossStage(ScoreStage):
         write_groups(folder, _file(columns.shard.name), table, bundle, cut.n_bundles)
 
     def _score_bundle(
-        self, bundle: int, *, cut: _Cut, names: Sequence[str], shuffle: Folder, folder: Folder
+        self, bundle: int, *, cut: _Cut, names: Sequence[str], shuffle: Folder, blocks: Blocks
     ) -> None:
         import torch
 
@@ -123,8 +127,7 @@ class SClipLossStage(ScoreStage):
             with torch.inference_mode():
                 score[rows] = batch_s_clip_loss(v, t, self.config.temperature)
         columns = {"shard": table["shard"], "row": table["row"], "score": pa.array(score)}
-        with folder.create(_bundle(bundle)) as stream:
-            pq.write_table(pa.table(columns), stream, row_group_size=20_000)
+        blocks.write(_bundle(bundle), pa.table(columns))
 
     def compute(self, columns: ShardColumns, summary: Any) -> pa.Table:
         """Return the mean over the partitions, and the problem of samples whose vectors are no numbers."""
@@ -134,14 +137,10 @@ class SClipLossStage(ScoreStage):
         seen = np.zeros(len(rows), np.int64)
         parts = columns.run / summary["parts"]
         for number, digests in enumerate(summary["digests"]):
-            for bundle in range(len(digests)):
-                with (parts / f"{number:03d}").open(_bundle(bundle)) as stream:
-                    own = pq.read_table(
-                        stream, columns=["row", "score"], filters=[("shard", "==", columns.shard.name)]
-                    )
-                places = np.searchsorted(rows, own["row"].to_numpy())
-                total[places] += own["score"].to_numpy()
-                seen[places] += 1
+            own = Blocks(parts / f"{number:03d}", len(digests)).read(columns.shard.name)
+            places = np.searchsorted(rows, own["row"].to_numpy())
+            total[places] += own["score"].to_numpy()
+            seen[places] += 1
         with np.errstate(invalid="ignore"):
             score = (total / np.where(seen == len(summary["digests"]), seen, np.nan)).astype(np.float32)
         return score_table(outcome["row"], self.config.called, score, "vector_not_finite")
@@ -152,17 +151,7 @@ def _file(shard: str) -> str:
 
 
 def _bundle(number: int) -> str:
-    return f"{number:06d}.parquet"
-
-
-def _digest(number: int, *, folder: Folder) -> tuple[int, str]:
-    with folder.open(_bundle(number)) as stream:
-        table = pq.read_table(stream)
-    return number, digest(table)
-
-
-def _in_order(found: Iterator[tuple[int, str]]) -> Iterator[str]:
-    return (text for _, text in sorted(found))
+    return f"found/{number:06d}.arrow"
 
 
 def plan_s_clip_loss(plan: Plan, parameters: SClipLoss, where: str) -> None:

@@ -10,14 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
 from filters.base import drop_first_reason
 from filters.clusters import Clusters, nearest_others
 from filters.duplicates import Semantic
-from pipelines.columns import digest
+from pipelines.blocks import Blocks
 from pipelines.plan import Plan
 from pipelines.regroup import read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
@@ -55,8 +54,8 @@ class SimilarStage(NamedStage):
 
     @property
     def version(self) -> int:
-        """2: samples to look into are drawn by a hash of the uid."""
-        return 2
+        """2: samples to look into are drawn by a hash of the uid; 3: what was found lies in blocks."""
+        return 3
 
     def settings(self) -> Mapping[str, Any]:
         """Return the parameters that decide similarities; the published rule needs no threshold."""
@@ -65,7 +64,7 @@ class SimilarStage(NamedStage):
         return {**parameters, "of": self.of, "threshold": threshold}
 
     def summarize(self, pool: Pool) -> Any:
-        """Compare inside every cluster; return where the results lie, with a hash of each bundle's."""
+        """Compare inside every cluster; return where the results lie, with a hash of each block's."""
         centroids = read_summary_centroids(pool.run, self.cluster)
         sizes = sum(pool.map_shards(partial(self._sizes, k=len(centroids))))
         row_bytes = 2 * centroids.shape[1] * (1 + self.config.across)  # it stands in other clusters too
@@ -73,16 +72,17 @@ class SimilarStage(NamedStage):
         n_bundles = int(bundles.max(initial=0)) + 1
         folder, shuffle = pool.workspace, pool.workspace / "vectors"
         names = [f"{shard.name}.arrow" for shard in pool.shards]
+        blocks = Blocks.of(folder, pool.n_survivors[self.gate])
         missing = [n for n in range(n_bundles) if not folder.exists(_bundle(n))]
-        if missing:
+        if missing and not blocks.complete():
             deal = partial(self._deal_out, bundles=bundles, later=pool.later, folder=shuffle)
             list(pool.map_shards(deal))
-            compare = partial(self._compare, names=names, shuffle=shuffle, folder=folder)
+            compare = partial(self._compare, names=names, shuffle=shuffle, blocks=blocks)
             list(pool.run_tasks(compare, missing))
             for name in names:
                 shuffle.remove(name)
-        digests = dict(pool.run_tasks(partial(_digest, folder=folder), range(n_bundles)))
-        return {"bundles": pool.place, "digests": [digests[n] for n in range(n_bundles)]}
+        digests = blocks.gather([_bundle(n) for n in range(n_bundles)], pool.run_tasks)
+        return {"similarities": pool.place, "digests": digests}
 
     def _sizes(self, columns: ShardColumns, *, k: int) -> NDArray[np.int64]:
         table = columns.survivors(self.gate, {"cluster": self.cluster})
@@ -138,7 +138,7 @@ class SimilarStage(NamedStage):
         clusters = nearest_others(matrix(table[self.of])[places], centroids, own[places], count).ravel()
         return [(np.repeat(places, count), clusters, np.full(len(clusters), kind, np.int8))]
 
-    def _compare(self, bundle: int, *, names: Sequence[str], shuffle: Folder, folder: Folder) -> None:
+    def _compare(self, bundle: int, *, names: Sequence[str], shuffle: Folder, blocks: Blocks) -> None:
         table = pa.concat_tables(part for _, part in read_group(shuffle, names, [bundle])).combine_chunks()
         cluster = table["cluster"].to_numpy()
         order = pc.sort_indices(
@@ -148,12 +148,7 @@ class SimilarStage(NamedStage):
         ends = np.cumsum(np.unique(cluster, return_counts=True)[1])
         results = [self._within(table, rows) for rows in np.split(order, ends[:-1])] if len(order) else []
         result = pa.concat_tables(results) if results else self._within(table, order)
-        with folder.create(_bundle(bundle)) as stream:
-            pq.write_table(
-                result.sort_by([("shard", "ascending"), ("row", "ascending"), ("kind", "ascending")]),
-                stream,
-                row_group_size=50_000,
-            )
+        blocks.write(_bundle(bundle), result)
         del table, results, result
         pa.default_memory_pool().release_unused()  # or each bundle adds to what the last one left
 
@@ -195,10 +190,8 @@ class SimilarStage(NamedStage):
         Samples with no earlier one have -1; `beyond` is null but for the samples that were looked into.
         """
         rows = columns.survivors(self.gate, {})["row"].to_numpy()
-        folder = columns.run / summary["bundles"]
-        own = pa.concat_tables(
-            _of_shard(folder, number, columns.shard.name) for number in range(len(summary["digests"]))
-        )
+        blocks = Blocks(columns.run / summary["similarities"], len(summary["digests"]))
+        own = blocks.read(columns.shard.name)
         counts, looked = own.filter(pc.less(own["kind"], 2)), own.filter(pc.equal(own["kind"], 2))
         best = counts.sort_by([("row", "ascending"), ("similarity", "descending"), ("of", "ascending")])
         _, first = np.unique(best["row"].to_numpy(), return_index=True)
@@ -284,17 +277,7 @@ def _sampled(uids: list[str]) -> NDArray[np.bool_]:
 
 
 def _bundle(number: int) -> str:
-    return f"{number:06d}.parquet"
-
-
-def _digest(number: int, *, folder: Folder) -> tuple[int, str]:
-    with folder.open(_bundle(number)) as stream:
-        return number, digest(pq.read_table(stream))
-
-
-def _of_shard(folder: Folder, number: int, shard: str) -> pa.Table:
-    with folder.open(_bundle(number)) as stream:
-        return pq.read_table(stream, filters=[("shard", "==", shard)])
+    return f"found/{number:06d}.arrow"
 
 
 def plan_semantic(plan: Plan, parameters: Semantic, where: str) -> None:

@@ -39,16 +39,12 @@ def write_columns(run: Folder) -> dict[str, Any]:
     return stamps
 
 
-def found(
-    home: Path, samples_per_part: int, fits: Fits, exact: Any = True, per_block: int = 2
-) -> tuple[list[Any], Any]:
+def found(home: Path, samples_per_part: int, fits: Fits, exact: Any = True) -> tuple[list[Any], Any]:
     """Return the columns of every shard, and the placeholders."""
     run = Folder(str(home))
     stamps = write_columns(run)
     shards = [Shard(name, "", 0, "") for name in stamps]
-    stage = DuplicatesStage(
-        "duplicates", Duplicates(exact=exact), "ingest", SOURCES, samples_per_part, per_block
-    )
+    stage = DuplicatesStage("duplicates", Duplicates(exact=exact), "ingest", SOURCES, samples_per_part)
     with Engine(EngineConfig(workers=0)) as engine:
         Runner(shards, run, engine, lambda event: None, 1.0, {"ingest": stamps}, fits).go([stage])
     columns = [ColumnStore(run).read("duplicates", name).to_pylist() for name in stamps]
@@ -59,7 +55,7 @@ def found(
 def test_the_size_of_parts_means_nothing(tmp_path: Path, fits: Fits) -> None:
     whole = found(tmp_path / "whole", 1_000_000, fits)
     assert found(tmp_path / "parts", 37, fits) == whole
-    assert found(tmp_path / "single", 1, fits, per_block=1) == whole
+    assert found(tmp_path / "single", 1, fits) == whole
 
 
 @pytest.mark.parametrize("exact", [True, "bytes"])

@@ -94,7 +94,7 @@ def test_the_cut_of_the_files_and_of_the_join_changes_nothing(
     monkeypatch.setattr("pipelines.run.FileScoresStage", FileScoresStage)
     run(content)
     assert result_bytes(tmp_path / "a") == result_bytes(tmp_path / "b")
-    assert len(list((tmp_path / "b/run/state").glob("scores-*/*.parquet"))) == 3
+    assert len(list((tmp_path / "b/run/state").glob("scores-*/*.parquet"))) == 5
     assert not list((tmp_path / "b/run/state").glob("scores-*/*/*.arrow"))
 
 
