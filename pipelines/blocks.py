@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipelines.columns import digest
+from pipelines.damage import is_damage
+from pipelines.errors import StoppedError
 from pipelines.regroup import read_group, write_groups
 from pipelines.storage import Folder
 
@@ -46,32 +49,56 @@ class Blocks:
         write_groups(self.folder, name, found, block, self.n)
 
     def gather(self, names: Sequence[str], run_tasks: RunTasks) -> list[str]:
-        """Gather what all parts wrote, unless that is done, and remove it; return a hash of each block."""
-        if not self.complete():
-            for _ in run_tasks(partial(self._gather, names=names), range(self.n)):
-                pass
+        """Bring together what all parts wrote under these names, and remove it; return each block's hash."""
+        for _ in run_tasks(partial(self._gather, names=names), range(self.n)):
+            pass
         for name in names:
             self.folder.remove(name)
-        return [text for _, text in sorted(run_tasks(self._digest, range(self.n)))]
+        found = self.hashes(run_tasks)
+        assert found is not None
+        return found
 
-    def complete(self) -> bool:
-        """Tell whether all blocks are there."""
-        return {_file(number) for number in range(self.n)} <= set(self.folder.files())
+    def hashes(self, run_tasks: RunTasks) -> list[str] | None:
+        """Return a hash of what is in each block; None unless all are there and whole."""
+        found = [text for _, text in sorted(run_tasks(self._hash, range(self.n)), key=itemgetter(0))]
+        return None if None in found else found
 
     def read(self, shard: str) -> pa.Table:
-        """Return what was found of a shard's samples, by row; of one row in the order of the parts."""
-        with self.folder.open(_file(self._block_of(shard))) as stream:
-            return pq.read_table(stream, filters=[("shard", "==", shard)])
+        """Return what was found of a shard's samples, by row; of one row in the order of the parts.
+
+        Raises
+        ------
+        StoppedError
+            When the block is not there or not whole.
+        """
+        name = _file(self._block_of(shard))
+        try:
+            return self._read(name, filters=[("shard", "==", shard)])
+        except Exception as error:
+            if not (is_damage(error) or isinstance(error, FileNotFoundError)):
+                raise
+            raise StoppedError(
+                f"{self.folder.path(name)} is damaged ({error}); remove its folder, and the .json that is "
+                "called as the stage beside it, and run again"
+            ) from error
+
+    def _read(self, name: str, **options: Any) -> pa.Table:
+        with self.folder.open(name) as stream:
+            return pq.read_table(stream, page_checksum_verification=True, **options)
 
     def _gather(self, number: int, *, names: Sequence[str]) -> None:
         whole = pa.concat_tables(rows for _, rows in read_group(self.folder, names, [number]))
         order = pc.sort_indices(whole, [("shard", "ascending"), ("row", "ascending")])
         with self.folder.create(_file(number)) as stream:
-            pq.write_table(whole.take(order), stream, row_group_size=20_000)
+            pq.write_table(whole.take(order), stream, row_group_size=20_000, write_page_checksum=True)
 
-    def _digest(self, number: int) -> tuple[int, str]:
-        with self.folder.open(_file(number)) as stream:
-            return number, digest(pq.read_table(stream))
+    def _hash(self, number: int) -> tuple[int, str | None]:
+        try:
+            return number, digest(self._read(_file(number)))
+        except Exception as error:
+            if not (is_damage(error) or isinstance(error, FileNotFoundError)):
+                raise
+            return number, None
 
     def _block_of(self, shard: str) -> int:
         return xxhash.xxh3_64_intdigest(shard.encode()) % self.n

@@ -80,8 +80,10 @@ class SClipLossStage(ScoreStage):
     def _score_partition(self, pool: Pool, folder: Folder, cut: _Cut, sizes: dict[str, int]) -> list[str]:
         """Return a hash of each block of scores, made where they don't lie there yet."""
         blocks = Blocks.of(folder, sum(sizes.values()))
+        if (there := blocks.hashes(pool.run_tasks)) is not None:
+            return there
         missing = [n for n in range(cut.n_bundles) if not folder.exists(_bundle(n))]
-        if missing and not blocks.complete():
+        if missing:
             starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
             shuffle = folder / "vectors"
             list(pool.map_shards(partial(self._deal_out, cut=cut, starts=starts, folder=shuffle)))

@@ -73,15 +73,17 @@ class SimilarStage(NamedStage):
         folder, shuffle = pool.workspace, pool.workspace / "vectors"
         names = [f"{shard.name}.arrow" for shard in pool.shards]
         blocks = Blocks.of(folder, pool.n_survivors[self.gate])
-        missing = [n for n in range(n_bundles) if not folder.exists(_bundle(n))]
-        if missing and not blocks.complete():
-            deal = partial(self._deal_out, bundles=bundles, later=pool.later, folder=shuffle)
-            list(pool.map_shards(deal))
-            compare = partial(self._compare, names=names, shuffle=shuffle, blocks=blocks)
-            list(pool.run_tasks(compare, missing))
-            for name in names:
-                shuffle.remove(name)
-        digests = blocks.gather([_bundle(n) for n in range(n_bundles)], pool.run_tasks)
+        digests = blocks.hashes(pool.run_tasks)
+        if digests is None:
+            missing = [n for n in range(n_bundles) if not folder.exists(_bundle(n))]
+            if missing:
+                deal = partial(self._deal_out, bundles=bundles, later=pool.later, folder=shuffle)
+                list(pool.map_shards(deal))
+                compare = partial(self._compare, names=names, shuffle=shuffle, blocks=blocks)
+                list(pool.run_tasks(compare, missing))
+                for name in names:
+                    shuffle.remove(name)
+            digests = blocks.gather([_bundle(n) for n in range(n_bundles)], pool.run_tasks)
         return {"similarities": pool.place, "digests": digests}
 
     def _sizes(self, columns: ShardColumns, *, k: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.blocks import Blocks
+from pipelines.errors import StoppedError
 from pipelines.storage import Folder
 
 Found = list[tuple[int, int, int]]  # shard, row, what was found
@@ -52,16 +53,21 @@ def test_each_shard_gets_its_own_by_row_and_then_in_the_order_of_the_parts(home,
     assert blocks.gather(written(blocks, parts), run_tasks) == first
 
 
-def test_what_was_gathered_stays_and_what_was_cut_off_is_done_again(tmp_path: Path) -> None:
+def test_whether_all_blocks_are_there_and_whole_is_known(tmp_path: Path) -> None:
     blocks = Blocks(Folder(str(tmp_path)), 3)
     found: list[Found] = [[(n, n, n) for n in range(6)], [(n, 0, 9) for n in range(6)]]
-    names = written(blocks, found)
-    assert not blocks.complete()
-    whole = blocks.gather(names, run_tasks)
-    assert blocks.complete()
-    assert blocks.gather(names, run_tasks) == whole  # the parts' files are gone, and not asked for
-    (tmp_path / "000001.parquet").unlink()
-    assert not blocks.complete()
+    assert blocks.hashes(run_tasks) is None
+    whole = blocks.gather(written(blocks, found), run_tasks)
+    assert blocks.hashes(run_tasks) == whole
+    block = tmp_path / "000001.parquet"
+    content = block.read_bytes()
+    for damaged in (b"", content[:-9], content[:40] + b"x" + content[41:]):
+        block.write_bytes(damaged)
+        assert blocks.hashes(run_tasks) is None
+        with pytest.raises(StoppedError, match=r"000001\.parquet is damaged .* run again"):
+            list(map(blocks.read, [f"s{shard}" for shard in range(6)]))
+    block.unlink()
+    assert blocks.hashes(run_tasks) is None
     assert blocks.gather(written(blocks, found), run_tasks) == whole
 
 
