@@ -405,8 +405,10 @@ def test_job_scripts_ask_for_what_the_example_says(name: str, wanted: list[str],
             assert Path(path).stat().st_mode & 0o777 == 0o600
 
 
+# As sbatch does, it takes a copy of the script: who submits it removes it at once.
 SBATCH = """#!/bin/sh
-setsid bash "$1" > "{folder}/job.log" 2>&1 &
+cp "$1" "{folder}/$$.sh"
+setsid bash "{folder}/$$.sh" > "{folder}/job.log" 2>&1 &
 echo "$!" >> "{folder}/jobs"
 echo "Submitted batch job $!"
 """
