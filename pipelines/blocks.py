@@ -75,7 +75,7 @@ class Blocks:
         try:
             return self._read(name, filters=[("shard", "==", shard)])
         except Exception as error:
-            if not (is_damage(error) or isinstance(error, FileNotFoundError)):
+            if not _is_lost(error):
                 raise
             raise StoppedError(
                 f"{self.folder.path(name)} is damaged ({error}); remove its folder, and the .json that is "
@@ -96,12 +96,16 @@ class Blocks:
         try:
             return number, digest(self._read(_file(number)))
         except Exception as error:
-            if not (is_damage(error) or isinstance(error, FileNotFoundError)):
+            if not _is_lost(error):
                 raise
             return number, None
 
     def _block_of(self, shard: str) -> int:
         return xxhash.xxh3_64_intdigest(shard.encode()) % self.n
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError) or is_damage(error)
 
 
 def _file(number: int) -> str:

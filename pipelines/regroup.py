@@ -52,6 +52,13 @@ def read_group(folder: Folder, names: Sequence[str], groups: Iterable[int]) -> I
             yield name, pa.Table.from_batches([file.get_batch(n) for n in wanted], file.schema)
 
 
+def keys_of(joined: bytes) -> pa.FixedSizeBinaryArray:
+    """Return keys of 16 bytes each, such as uids or hashes, that lie one behind another."""
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(joined) // 16, [None, pa.py_buffer(joined)]
+    )
+
+
 def _batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)

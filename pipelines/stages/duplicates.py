@@ -16,7 +16,7 @@ from filters.duplicates import Copies, Duplicates, find_copies
 from pipelines.blocks import Blocks
 from pipelines.plan import Plan
 from pipelines.pool.placeholders import MOST, Often, Placeholder, often_repeated, shortened
-from pipelines.regroup import read_group, write_groups
+from pipelines.regroup import keys_of, read_group, write_groups
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.stages.perceptual_duplicates import plan_perceptual
 from pipelines.stages.semantic_duplicates import plan_semantic
@@ -65,7 +65,7 @@ class DuplicatesStage(NamedStage):
         names, folder = [shard.name for shard in pool.shards], pool.workspace
         for _ in pool.map_shards(partial(self._shuffle, folder=folder, n_parts=n_parts)):
             pass
-        blocks = Blocks.of(folder, pool.n_survivors[self.gate], self.samples_per_part)
+        blocks = Blocks(folder, n_parts)
         match = partial(self._match, folder=folder, names=names, later=pool.later, blocks=blocks)
         often = [each for found in pool.run_tasks(match, range(n_parts)) for each in found]
         for name in names:
@@ -88,10 +88,10 @@ class DuplicatesStage(NamedStage):
         rows = pa.table(
             {
                 "row": table["row"],
-                "key": _of_16_bytes(key),
+                "key": keys_of(key),
                 "bytes": _hashes(table["sha256"]),
                 "caption": _hashes(table["caption"] if "caption" in there else none),
-                "uid": _of_16_bytes(bytes.fromhex("".join(table["uid"].to_pylist()))),
+                "uid": keys_of(bytes.fromhex("".join(table["uid"].to_pylist()))),
             }
         )
         part = np.frombuffer(key, "<u8")[::2] % np.uint64(n_parts)
@@ -165,13 +165,6 @@ def _bytes(texts: pa.ChunkedArray | pa.Array) -> list[bytes]:
 def _hashes(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Return 64-bit hashes of texts, shape (n,)."""
     return pa.array([xxhash.xxh3_64_intdigest(text) for text in _bytes(texts)], pa.uint64())
-
-
-def _of_16_bytes(joined: bytes) -> pa.Array:
-    """Return stretches of 16 bytes, as an array of them."""
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(joined) // 16, [None, pa.py_buffer(joined)]
-    )
 
 
 def _shuffled(shard: str) -> str:

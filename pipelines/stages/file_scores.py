@@ -21,7 +21,7 @@ from pipelines.errors import ConfigError, StoppedError
 from pipelines.plan import Plan
 from pipelines.pool.shards import expand
 from pipelines.pool.tables import checked_uids, footer, require_numbers
-from pipelines.regroup import read_group, write_groups
+from pipelines.regroup import keys_of, read_group, write_groups
 from pipelines.score_config import FileScores
 from pipelines.stage import NamedStage, Pool, ShardColumns
 from pipelines.storage import Folder
@@ -125,10 +125,10 @@ class FileScoresStage(NamedStage):
         """Return what is joined on as 16 bytes: a uid's own, or a hash of a text."""
         if self.config.ours == "uid":
             data = bytes.fromhex("".join(checked_uids(column, where, first).to_pylist()))
-            return _fixed(data, None)
+            return keys_of(data)
         texts = column.cast(pa.string()).to_pylist()
         hashes = (xxhash.xxh3_128_digest(text.encode()) if text is not None else bytes(16) for text in texts)
-        return _fixed(b"".join(hashes), column.is_valid())
+        return pc.if_else(column.is_valid(), keys_of(b"".join(hashes)), pa.scalar(None, pa.binary(16)))
 
     def _join(
         self,
@@ -186,12 +186,6 @@ class FileScoresStage(NamedStage):
 
 
 _KEY, _FILE = "joined on", "from file"  # beside scores, whose names have no blanks
-
-
-def _fixed(data: bytes, valid: pa.Array | None) -> pa.Array:
-    n = len(data) // 16
-    keys = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(data)])
-    return keys if valid is None else pc.if_else(valid, keys, pa.scalar(None, pa.binary(16)))
 
 
 def _part_of(key: pa.ChunkedArray, n_parts: int) -> NDArray[np.int64]:
